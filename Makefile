@@ -1,0 +1,41 @@
+# make demo      build, then compile and run a model end to end
+# make test      build everything and run all tests
+# make build     the command `apus` and the runtime library
+# make bench     the benchmarks
+# make clean     remove what was built
+# make format-check   lint the layout of the sources
+# make bootstrap install what the build needs (LLVM, C compiler); the other goals do it themselves
+
+SHELL := /bin/bash
+CONFIG ?= release
+SWIFT_FLAGS ?=
+# Package.swift asks pkg-config for `apus-llvm`, which scripts/bootstrap writes here.
+export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
+
+.PHONY: all bootstrap build test demo bench clean format-check
+
+all: build
+
+bootstrap:
+	@scripts/bootstrap
+
+build: bootstrap
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apus
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apus_runtime
+
+test: bootstrap
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build
+
+demo: build
+	scripts/demo
+
+bench: build
+	@if [ -x scripts/bench ]; then scripts/bench; else echo "bench: scripts/bench is not there" >&2; exit 1; fi
+
+format-check:
+	swift format lint --recursive --parallel Package.swift Sources Tests
+
+clean:
+	swift package clean
+	rm -rf .deps

@@ -1,0 +1,153 @@
+// swift-tools-version:6.1
+// One target is one room; a room imports only rooms above it in this list, and SwiftPM enforces it
+// (docs/architecture.md draws the house). Folder = component name; module = "Apus" + folder.
+// Keep the sections in the order of the house, a room's test target beside it.
+import PackageDescription
+
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// Swift 6 language mode everywhere; warnings are errors is switched on by `scripts/check`, not here, so that
+/// a newer compiler's new warning never breaks a user's build.
+let settings: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+
+/// What each room declared, so that its tests may import the same.
+nonisolated(unsafe) var declared: [String: [Target.Dependency]] = [:]
+
+func room(_ folder: String, _ dependencies: [Target.Dependency]) -> Target {
+    declared[folder] = dependencies
+    return .target(
+        name: "Apus\(folder)", dependencies: dependencies, path: "Sources/\(folder)", swiftSettings: settings)
+}
+
+/// The tests of a room, which import what the room does and `more`.
+func tests(_ folder: String, _ more: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "Apus\(folder)Tests",
+        dependencies: [.target(name: "Apus\(folder)")] + (declared[folder] ?? []) + more,
+        path: "Tests/\(folder)Tests", swiftSettings: settings)
+}
+
+let package = Package(
+    name: "apus",
+    products: [
+        .library(name: "Apus", targets: ["Apus"]),
+        .library(name: "apus_runtime", type: .dynamic, targets: ["ApusRuntimeCAPI"]),
+        .executable(name: "apus", targets: ["ApusCLI"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-protobuf", from: "1.39.0"),
+    ],
+    targets: [
+        // MARK: CABI - C headers: DLPack, the 16-byte value, the calling convention
+        .target(name: "ApusCABI", path: "Sources/CABI"),
+
+        // MARK: Support
+        room("Support", ["ApusCABI"]),
+        tests("Support"),
+
+        // MARK: Runtime
+        room("Runtime", ["ApusCABI", "ApusSupport"]),
+        tests("Runtime"),
+
+        // MARK: Node
+        room("Node", ["ApusRuntime", "ApusSupport"]),
+        tests("Node"),
+
+        // MARK: IR
+        room("IR", ["ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("IR"),
+
+        // MARK: TIR
+        room("TIR", ["ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("TIR"),
+
+        // MARK: Arith
+        room("Arith", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime"]),
+        tests("Arith", ["ApusSupport"]),
+
+        // MARK: TIRSchedule
+        room("TIRSchedule", ["ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("TIRSchedule"),
+
+        // MARK: TIRTransforms
+        room("TIRTransforms", ["ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("TIRTransforms"),
+
+        // MARK: TE
+        room("TE", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("TE", ["ApusTIRSchedule", "ApusArith"]),
+
+        // MARK: Target - code generators; LLVM through its C API only here
+        .systemLibrary(name: "CLLVM", path: "Sources/CLLVM", pkgConfig: "apus-llvm"),
+        room("Target", ["CLLVM", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport", "ApusCABI"]),
+        tests("Target"),
+
+        // MARK: Driver
+        room("Driver", ["ApusTIRTransforms", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("Driver", ["ApusTarget", "ApusTE", "ApusTIRSchedule", "ApusArith"]),
+
+        // MARK: TOPI
+        room(
+            "TOPI",
+            [
+                "ApusTarget", "ApusTE", "ApusTIRSchedule", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime",
+                "ApusSupport",
+            ]),
+        tests("TOPI", ["ApusDriver", "ApusTIRTransforms", "ApusArith", "ApusCABI"]),
+
+        // MARK: Relay
+        room("Relay", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("Relay", ["ApusArith"]),
+
+        // MARK: RelayTransforms
+        room("RelayTransforms", ["ApusRelay", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("RelayTransforms", ["ApusTIR", "ApusArith"]),
+
+        // MARK: RelayBackend
+        room(
+            "RelayBackend",
+            [
+                "ApusRelayTransforms", "ApusRelay", "ApusTOPI", "ApusDriver", "ApusTarget", "ApusTE",
+                "ApusTIRSchedule", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport",
+            ]),
+        tests("RelayBackend", ["ApusTIRTransforms", "ApusArith", "ApusCABI"]),
+
+        // MARK: Frontend
+        room(
+            "Frontend",
+            [protobuf, "ApusRelay", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests(
+            "Frontend", ["ApusRelayBackend", "ApusRelayTransforms", "ApusTOPI", "ApusDriver", "ApusTarget"]),
+
+        // MARK: CAPI - C entry points
+        .target(
+            name: "ApusRuntimeCAPI", dependencies: ["ApusRuntime", "ApusCABI", "ApusSupport"],
+            path: "Sources/CAPI",
+            exclude: ["exports.map"], swiftSettings: settings,
+            // The library stands alone: the Swift runtime is inside, and only the C API is seen from outside.
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib", "-Xlinker",
+                    "--version-script=\(Context.packageDirectory)/Sources/CAPI/exports.map",
+                ])
+            ]),
+
+        // MARK: Apus - the umbrella
+        .target(
+            name: "Apus",
+            dependencies: [
+                "ApusFrontend", "ApusRelayBackend", "ApusRelayTransforms", "ApusRelay", "ApusTOPI",
+                "ApusDriver",
+                "ApusTarget", "ApusTE", "ApusTIRTransforms", "ApusTIRSchedule", "ApusArith", "ApusTIR",
+                "ApusIR",
+                "ApusNode", "ApusRuntime", "ApusSupport",
+            ], path: "Sources/Apus", swiftSettings: settings),
+
+        // MARK: CLI - the command `apus`
+        .executableTarget(
+            name: "ApusCLI", dependencies: ["Apus", argumentParser], path: "Sources/CLI",
+            swiftSettings: settings),
+    ]
+)

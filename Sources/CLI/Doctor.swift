@@ -1,0 +1,106 @@
+import Apus
+import ArgumentParser
+import Glibc
+
+struct Doctor: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Names what this machine lacks and how to get it.",
+        discussion: """
+            Example: apus doctor
+            Exits 1 where something needed is missing; what is optional is only named.
+            """)
+
+    func run() throws {
+        var missing = false
+        for c in Doctor.checks() {
+            let mark = c.found == nil ? (c.isNeeded ? "MISSING" : "absent") : "ok"
+            print("\(mark.padded(to: 8)) \(c.name.padded(to: 16)) \(c.found ?? c.remedy)")
+            if c.found == nil && c.isNeeded { missing = true }
+        }
+        if missing { throw ExitCode(1) }
+    }
+
+    private struct Item {
+        let name: String
+        /// What was found; nil = nothing.
+        let found: String?
+        let isNeeded: Bool
+        /// How to get it.
+        let remedy: String
+    }
+
+    private static func checks() -> [Item] {
+        let host = Result { try Target("llvm") }
+        var items: [Item] = []
+        switch host {
+        case .success(let t):
+            items.append(Item(name: "LLVM", found: t.description, isNeeded: true, remedy: ""))
+            items.append(
+                Item(
+                    name: "code generation", found: trialCompilation(t), isNeeded: true,
+                    remedy: "compiling a trial function failed: is the LLVM library damaged?"))
+        case .failure(let error):
+            items.append(
+                Item(name: "LLVM", found: nil, isNeeded: true, remedy: "apt-get install llvm-22-dev (\(error))"))
+        }
+        let compiler = ["cc", "gcc", "clang"].lazy.compactMap { program($0) }.first
+        items.append(
+            Item(
+                name: "C compiler", found: compiler, isNeeded: true,
+                remedy: "apt-get install gcc (links exported libraries; compiles the C target)"))
+        items.append(
+            Item(
+                name: "threads", found: "\(ThreadPool.shared.threadCount)", isNeeded: true, remedy: ""))
+        items.append(
+            Item(
+                name: "cache", found: CompileCache.standard?.folder, isNeeded: false,
+                remedy: "set HOME or APUS_CACHE_DIR to keep compiled models"))
+        items.append(
+            Item(
+                name: "OpenCL", found: library("libOpenCL.so.1"), isNeeded: false,
+                remedy: "apt-get install ocl-icd-libopencl1 and the device's driver"))
+        items.append(
+            Item(
+                name: "CUDA", found: library("libcuda.so.1"), isNeeded: false,
+                remedy: "install the GPU vendor's driver, which brings libcuda.so.1"))
+        items.append(
+            Item(
+                name: "Python", found: program("python3"), isNeeded: false,
+                remedy: "apt-get install python3 (for the Python package only)"))
+        return items
+    }
+
+    /// Where a program lies on the search path.
+    private static func program(_ name: String) -> String? {
+        guard let path = getenv("PATH") else { return nil }
+        for folder in String(cString: path).split(separator: ":") {
+            let file = "\(folder)/\(name)"
+            if access(file, X_OK) == 0 { return file }
+        }
+        return nil
+    }
+
+    private static func library(_ name: String) -> String? {
+        guard let handle = dlopen(name, RTLD_LAZY | RTLD_LOCAL) else { return nil }
+        dlclose(handle)
+        return name
+    }
+
+    /// Compiles and runs an addition; the time it took, or nil.
+    private static func trialCompilation(_ target: Target) -> String? {
+        do {
+            let start = ContinuousClock.now
+            let a = placeholder([4], .float32, name: "a")
+            let b = try compute([4], name: "b", tag: "elemwise") { a[$0] + const(1, .float32) }
+            let function = try lower(try createPrimFunc([a, b], name: "trial"), context: PassContext())
+            _ = try buildJIT(functions: [(name: "trial", function: function)], target: target)
+            return "a trial function compiled in \(formatted(seconds: seconds(ContinuousClock.now - start)))"
+        } catch {
+            return nil
+        }
+    }
+}
+
+extension String {
+    func padded(to width: Int) -> String { self + String(repeating: " ", count: max(0, width - count)) }
+}

@@ -1,0 +1,1 @@
+// Room Driver: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Room Frontend: see docs/architecture.md.

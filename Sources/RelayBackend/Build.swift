@@ -1,0 +1,123 @@
+import ApusDriver
+import ApusIR
+import ApusNode
+import ApusRelay
+import ApusRelayTransforms
+import ApusRuntime
+import ApusSupport
+import ApusTIR
+import ApusTarget
+
+/// How to compile a model.
+public struct CompileOptions: Sendable {
+    public var target: Target
+    /// 0: each operator a kernel, nothing moved … 3: everything.
+    public var optLevel: Int
+    public var disabledPasses: Set<String>
+    /// Observe every graph and loop pass.
+    public var instruments: [any PassInstrument]
+    /// Checks the module after each pass; nil = not.
+    public var verify: (@Sendable (IRModule) throws -> Void)?
+    /// The model's name in the exported library.
+    public var name: String
+    /// Told at the start of each stage: its name, and how far the compilation is, from 0 to 1.
+    public var progress: (@Sendable (String, Double) -> Void)?
+
+    public init(
+        target: Target, optLevel: Int = 3, disabledPasses: Set<String> = [],
+        instruments: [any PassInstrument] = [], verify: (@Sendable (IRModule) throws -> Void)? = nil,
+        name: String = "main", progress: (@Sendable (String, Double) -> Void)? = nil
+    ) {
+        self.target = target
+        self.optLevel = optLevel
+        self.disabledPasses = disabledPasses
+        self.instruments = instruments
+        self.verify = verify
+        self.name = name
+        self.progress = progress
+    }
+
+    var context: PassContext {
+        PassContext(
+            optLevel: optLevel, disabledPasses: disabledPasses, instruments: instruments, verify: verify)
+    }
+}
+
+/// A model as straight-line plan, constants and lowered kernels: ready for any code generator.
+public struct CompiledModel: Sendable {
+    public let executable: Executable
+    /// Lowered loop functions in order of first call; each name is that of its kernel in the plan.
+    public let kernels: [(name: String, function: PrimFunc)]
+    public let target: Target
+
+    /// Compiles the kernels in memory; the module makes executors: `try model.jit()["default"]`.
+    public func jit() throws -> ExecutableModule {
+        ExecutableModule(executable, kernels: try buildJIT(functions: kernels, target: target))
+    }
+
+    /// An executor of the model compiled in memory.
+    public func executor(device: Device = .cpu) throws -> GraphExecutor {
+        try GraphExecutor(executable, kernels: try buildJIT(functions: kernels, target: target), device: device)
+    }
+
+    /// Writes the shared library: kernels, plan and constants in one file. The same model gives the same bytes.
+    public func export(to path: String) throws {
+        try exportLibrary(functions: kernels, blob: try executable.serialized(), target: target, to: path)
+    }
+}
+
+/// The graph passes of a level, in order.
+///
+/// - Parameter evaluate: evaluates closed subgraphs for `FoldConstant`.
+public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator) -> Sequential {
+    let fold = foldConstant(evaluate: evaluate)
+    return Sequential(
+        "RelayPipeline",
+        [
+            simplifyInference, fold, foldScaleAxis, fold, eliminateCommonSubexpr, deadCodeElimination,
+            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, eliminateCommonSubexpr, fuseOps,
+            lowerTE(target),
+        ])
+}
+
+/// Compiles the function `main` of a module.
+///
+/// Runs on a stack of its own size: nesting in the model does not matter.
+public func compile(_ module: IRModule, _ options: CompileOptions) throws -> CompiledModel {
+    try withLargeStack { try compileOnLargeStack(module, options) }
+}
+
+private func compileOnLargeStack(_ module: IRModule, _ options: CompileOptions) throws -> CompiledModel {
+    OpStrategies.registerAll()
+    let context = options.context
+    options.progress?("graph passes", 0)
+    let evaluate = constantEvaluator(target: options.target)
+    let lowered = try relayPipeline(target: options.target, evaluate: evaluate).run(module, context)
+    guard let main = try lowered.function("main") as? Relay.Function else {
+        throw ApusError("BACKEND008", "`main` must be a graph function")
+    }
+    options.progress?("memory plan", 0.4)
+    var planner = GraphPlanner()
+    let plan = try planner.plan(
+        main, name: options.name, inputNames: main.params.map(\.name),
+        outputNames: main.attrs.strings("output_names") ?? [])
+    let executable = try Executable(plan: plan, constants: planner.constantData)
+    options.progress?("loop passes", 0.5)
+    let kernels = try lowerKernels(plan.kernelNames, lowered, context)
+    options.progress?("code generation", 0.6)
+    return CompiledModel(executable: executable, kernels: kernels, target: options.target)
+}
+
+/// The loop functions of the names, lowered for code generation.
+func lowerKernels(
+    _ names: [String], _ module: IRModule, _ context: PassContext
+) throws -> [(name: String, function: PrimFunc)] {
+    var kernels: [(name: String, function: PrimFunc)] = []
+    for name in names {
+        guard let function = try module.function(name) as? PrimFunc else {
+            internalError("the plan calls \(name), which is no loop function")
+        }
+        kernels.append((name: name, function: try within("kernel: \(name)") { try lower(function, context: context) }))
+    }
+    return kernels
+}

@@ -1,0 +1,132 @@
+import ApusDriver
+import ApusIR
+import ApusNode
+import ApusRelay
+import ApusRelayTransforms
+import ApusRuntime
+import ApusSupport
+import ApusTIR
+import ApusTarget
+
+/// Evaluates closed graph functions with the compiler itself: small ones by interpreting their loop functions, others
+/// by compiling them in memory.
+///
+/// One definition of every operator serves the model and the folding of its constants, so that they cannot differ.
+public func constantEvaluator(target: Target) -> ConstantEvaluator {
+    { function in try withLargeStack { try evaluateConstants(function, target) } }
+}
+
+/// Interpreting a step costs about a hundred times a compiled one, compiling a kernel some tens of milliseconds.
+private let interpreterElements = 1 << 14
+
+private func evaluateConstants(_ function: Relay.Function, _ target: Target) throws -> [NDArray] {
+    OpStrategies.registerAll()
+    var small: [ObjectIdentifier: [NDArray]] = [:]
+    // Values that are cheap to interpret are computed node by node; what is left is compiled together.
+    for node in Relay.postOrder(function.body) {
+        let id = ObjectIdentifier(node)
+        switch node {
+        case let c as Relay.Constant: small[id] = [c.data]
+        case let t as Relay.Tuple:
+            var all: [NDArray] = []
+            for f in t.fields {
+                guard let v = small[ObjectIdentifier(f)] else { break }
+                all += v
+            }
+            if all.count == flattened(t.checkedType).count { small[id] = all }
+        case let g as Relay.TupleGetItem:
+            if let all = small[ObjectIdentifier(g.tuple)], all.indices.contains(g.index) { small[id] = [all[g.index]] }
+        case let call as Relay.Call:
+            guard call.op is Op, call.args.allSatisfy({ small[ObjectIdentifier($0)] != nil }), isSmall(call)
+            else { continue }
+            small[id] = try interpret(call, call.args.map { small[ObjectIdentifier($0)] ?? [] }, target)
+        default: continue
+        }
+    }
+    if let all = small[ObjectIdentifier(function.body)] { return all }
+    let body = try Relay.rewrite(function.body) { old, node in
+        guard node.exprKind == .call, let v = small[ObjectIdentifier(old)], v.count == 1,
+            old.checkedType is TensorType
+        else { return node }
+        return Relay.Constant(v[0])
+    }
+    return try compileAndRun(try function.with(body: body), target)
+}
+
+/// Whether the elements read and written are few.
+private func isSmall(_ call: Relay.Call) -> Bool {
+    var total = 0
+    for type in flattened(call.checkedType) + call.args.flatMap({ flattened($0.checkedType) }) {
+        guard let shape = type.staticShape, let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype)
+        else { return false }
+        let (sum, overflow) = total.addingReportingOverflow(size.count)
+        if overflow || sum > interpreterElements { return false }
+        total = sum
+    }
+    // A product of matrices does more work than it has elements.
+    return Relay.pattern(of: call.op) <= .injective || total <= 256
+}
+
+private func interpret(_ call: Relay.Call, _ args: [[NDArray]], _ target: Target) throws -> [NDArray] {
+    var params: [Relay.Var] = []
+    for (i, a) in call.args.enumerated() { params.append(Relay.Var("p\(i)", a.checkedType)) }
+    let f = Relay.Function(params, try Relay.Call(call.op, params, call.attrs), Attrs(["primitive": true]))
+    let loops = try primFunc(of: f, name: "constant", target: target)
+    let results = try allocated(call.checkedType)
+    try TIRInterpreter.run(loops, args.flatMap { $0 } + results)
+    return results
+}
+
+private func allocated(_ type: IRType) throws -> [NDArray] {
+    try flattened(type).map { t in
+        guard let shape = t.staticShape else {
+            throw ApusError("BACKEND007", "a constant needs a static shape", actual: "\(t)")
+        }
+        return try NDArray.allocate(shape: shape, dtype: t.dtype)
+    }
+}
+
+private func compileAndRun(_ function: Relay.Function, _ target: Target) throws -> [NDArray] {
+    let context = PassContext(optLevel: 3)
+    let passes = Sequential("Evaluate", [fuseOps, lowerTE(target)])
+    let lowered = try passes.run(IRModule(function), context)
+    guard let main = try lowered.function("main") as? Relay.Function else {
+        internalError("the function to evaluate was lost")
+    }
+    var planner = GraphPlanner()
+    let plan = try planner.plan(main, name: "constants", inputNames: [], outputNames: [])
+    let kernels = try lowerKernels(plan.kernelNames, lowered, context)
+    let executable = try Executable(plan: plan, constants: planner.constantData)
+    let executor = try GraphExecutor(executable, kernels: try buildJIT(functions: kernels, target: target))
+    try executor.run()
+    return try plan.outputs.indices.map { i in
+        let value = try executor.output(i)
+        let copy = try NDArray.allocate(shape: value.shape, dtype: value.dtype)
+        try copy.copy(from: value)
+        return copy
+    }
+}
+
+/// Runs a graph function by interpreting the unscheduled loop function of each operator: slow, and independent of
+/// fusion, layouts, schedules and code generation. The oracle of the tests.
+public func interpret(_ function: Relay.Function, _ inputs: [NDArray], target: Target) throws -> [NDArray] {
+    try withLargeStack {
+        OpStrategies.registerAll()
+        var values: [ObjectIdentifier: [NDArray]] = [:]
+        for (p, v) in zip(function.params, inputs) { values[ObjectIdentifier(p)] = [v] }
+        for node in Relay.postOrder(function.body) {
+            let id = ObjectIdentifier(node)
+            switch node {
+            case is Relay.Var: continue
+            case let c as Relay.Constant: values[id] = [c.data]
+            case let t as Relay.Tuple: values[id] = t.fields.flatMap { values[ObjectIdentifier($0)] ?? [] }
+            case let g as Relay.TupleGetItem:
+                values[id] = [values[ObjectIdentifier(g.tuple)]?[g.index]].compactMap { $0 }
+            case let call as Relay.Call:
+                values[id] = try interpret(call, call.args.map { values[ObjectIdentifier($0)] ?? [] }, target)
+            default: throw ApusError("BACKEND004", "only dataflow can be interpreted", actual: node.schema.key)
+            }
+        }
+        return values[ObjectIdentifier(function.body)] ?? []
+    }
+}

@@ -1,0 +1,264 @@
+import ApusIR
+import ApusNode
+import ApusRelay
+import ApusRuntime
+import ApusSupport
+
+/// Chooses layouts that vector units like: convolutions take and give channels in blocks of one vector
+/// (`NCHW` → `NCHW{c}c`), dense layers take weights packed `[N/c][K][c]`. The blocked layout flows through what lies
+/// between (elementwise operators, pooling, concatenation), and weights are transformed at compile time.
+///
+/// Source of the idea: TVM's `AlterOpLayout` with NCHWc (Liu et al., "Optimizing CNN Model Inference on CPUs",
+/// USENIX ATC 2019); here one forward walk that keeps both forms of a value and converts on demand.
+///
+/// - Parameter lanes: 32-bit floats in a vector. A function most of whose convolutions have channels that fill only half
+///   vectors gets blocks of half the size.
+public func alterOpLayout(lanes: Int) -> some Pass {
+    FunctionPass<Relay.Function>(
+        PassInfo("AlterOpLayout", "channels in blocks of one vector of \(lanes)", level: 3)
+    ) { function, _, _ in
+        PackedOps.registerAll()
+        var rewriter = LayoutRewriter(block: channelBlock(of: function, lanes: lanes), lanes: lanes)
+        return try rewriter.run(function)
+    }
+}
+
+/// The block for which the convolutions of a function take the least time.
+private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
+    var best = lanes
+    var bestCost = Double.infinity
+    // Half vectors do half the work an instruction; a convolution that cannot be blocked costs several times more.
+    for (block, factor) in [(lanes, 1.0), (lanes / 2, lanes >= 16 ? 1.3 : 2.0)] where block >= 4 {
+        var cost = 0.0
+        for node in Relay.postOrder(function.body, intoFunctions: false) {
+            guard let call = node as? Relay.Call, (call.op as? Op)?.name == "nn.conv2d",
+                let weight = call.args[1].tensorType?.staticShape, weight.count == 4,
+                let output = call.tensorType?.staticShape, output.count == 4
+            else { continue }
+            let work = weight.reduce(1.0) { $0 * Double($1) } * Double(output[2]) * Double(output[3])
+            let grouped = (call.attrs.int("groups") ?? 1) > 1
+            let fits = weight[0] % block == 0 && (grouped || weight[1] % block == 0 || weight[1] < 4)
+            cost += work * (fits ? factor : 6)
+        }
+        if cost < bestCost {
+            bestCost = cost
+            best = block
+        }
+    }
+    return best
+}
+
+private struct LayoutRewriter {
+    let block: Int
+    /// 32-bit floats in a vector.
+    let lanes: Int
+    /// The value of an old node in the plain layout, and in the blocked one; at least one exists once visited.
+    private var plainForm: [ObjectIdentifier: RelayExpr] = [:]
+    private var blockedForm: [ObjectIdentifier: RelayExpr] = [:]
+
+    init(block: Int, lanes: Int) {
+        self.block = block
+        self.lanes = lanes
+    }
+
+    mutating func run(_ function: Relay.Function) throws -> Relay.Function {
+        for p in function.params { plainForm[ObjectIdentifier(p)] = p }
+        for node in Relay.postOrder(function.body, intoFunctions: false) {
+            if node.exprKind == .op { continue }
+            // A tuple is built only where someone wants it: a concatenation takes its fields as they are.
+            if node.exprKind == .tuple { continue }
+            if let call = node as? Relay.Call, let op = call.op as? Op, let new = try blockedCall(call, op) {
+                blockedForm[ObjectIdentifier(node)] = new
+            } else if let call = node as? Relay.Call, let op = call.op as? Op, op.name == "nn.dense",
+                let new = try packedDense(call)
+            {
+                plainForm[ObjectIdentifier(node)] = new
+            } else {
+                var children: [ObjectIdentifier: RelayExpr] = [:]
+                for c in Relay.children(of: node) where c.exprKind != .op {
+                    children[ObjectIdentifier(c)] = try plain(c)
+                }
+                let map = children
+                plainForm[ObjectIdentifier(node)] = try Relay.rebuilt(node) { map[ObjectIdentifier($0)] ?? $0 }
+            }
+        }
+        return try function.with(body: try plain(function.body))
+    }
+
+    // MARK: Forms of a value
+
+    private mutating func plain(_ old: RelayExpr) throws -> RelayExpr {
+        let id = ObjectIdentifier(old)
+        if let known = plainForm[id] { return known }
+        let result: RelayExpr
+        if let tuple = old as? Relay.Tuple {
+            var fields: [RelayExpr] = []
+            for f in tuple.fields { fields.append(try plain(f)) }
+            result = Relay.Tuple(fields, span: tuple.span)
+        } else if let value = blockedForm[id] {
+            result = try transform(value, from: blockedLayout, to: "NCHW")
+        } else {
+            internalError("AlterOpLayout met a use before its definition")
+        }
+        plainForm[id] = result
+        return result
+    }
+
+    private mutating func blocked(_ old: RelayExpr) throws -> RelayExpr {
+        let id = ObjectIdentifier(old)
+        if let known = blockedForm[id] { return known }
+        let result = try transform(try plain(old), from: "NCHW", to: blockedLayout)
+        blockedForm[id] = result
+        return result
+    }
+
+    private var blockedLayout: String { "NCHW\(block)c" }
+
+    private func transform(_ e: RelayExpr, from: String, to: String) throws -> RelayExpr {
+        try Relay.call("layout_transform", [e], ["src_layout": .string(from), "dst_layout": .string(to)])
+    }
+
+    private func isBlocked(_ old: RelayExpr) -> Bool { blockedForm[ObjectIdentifier(old)] != nil }
+
+    /// Whether a value of this type has a blocked form.
+    private func canBlock(_ e: RelayExpr) -> Bool {
+        guard let shape = e.tensorType?.shape, shape.count == 4, let c = shape[1].asInt else { return false }
+        return c > 0 && c % block == 0
+    }
+
+    // MARK: Operators
+
+    /// The call on blocked operands, or nil where it stays plain.
+    private mutating func blockedCall(_ call: Relay.Call, _ op: Op) throws -> RelayExpr? {
+        if op.name == "concatenate" { return try concatenation(call, op) }
+        guard canBlock(call), call.tensorType?.dtype == .float32 else { return nil }
+        switch op.name {
+        case "nn.conv2d": return try convolution(call)
+        case "nn.max_pool2d", "nn.avg_pool2d", "nn.global_max_pool2d", "nn.global_avg_pool2d":
+            guard isBlocked(call.args[0]), call.attrs.string("layout") == "NCHW" else { return nil }
+            let attrs = call.attrs.setting("layout", .string(blockedLayout))
+            return try Relay.Call(op, [try blocked(call.args[0])], attrs, span: call.span)
+        case "mean", "sum", "max", "min":
+            guard isBlocked(call.args[0]), call.attrs.ints("axis") == [2, 3], call.attrs.bool("keepdims") == true,
+                call.attrs.bool("exclude") != true
+            else { return nil }
+            return try Relay.Call(op, [try blocked(call.args[0])], call.attrs, span: call.span)
+        case "nn.bias_add":
+            guard isBlocked(call.args[0]), call.attrs.int("axis") == 1 else { return nil }
+            guard let shape = call.args[1].tensorType?.staticShape else { return nil }
+            let bias = try Relay.call(
+                "reshape", [try plain(call.args[1])], ["newshape": .ints([shape[0] / block, 1, 1, block])])
+            return try Relay.call("add", [try blocked(call.args[0]), bias])
+        default:
+            guard let pattern = op[Relay.opPattern], pattern <= .broadcast, call.args.contains(where: { isBlocked($0) })
+            else { return nil }
+            return try elementwise(call)
+        }
+    }
+
+    private mutating func elementwise(_ call: Relay.Call) throws -> RelayExpr? {
+        guard let channels = call.tensorType?.shape[1].asInt else { return nil }
+        for a in call.args where !isBlocked(a) && a.tensorType?.staticShape == nil { return nil }
+        var args: [RelayExpr] = []
+        for a in call.args {
+            if isBlocked(a) {
+                args.append(try blocked(a))
+                continue
+            }
+            guard let own = a.tensorType?.staticShape, own.count <= 4 else { return nil }
+            if own.isEmpty {
+                args.append(try plain(a))
+                continue
+            }
+            let shape = Array(repeating: 1, count: 4 - own.count) + own
+            if shape[1] == 1 {
+                args.append(
+                    try Relay.call("reshape", [try plain(a)], ["newshape": .ints(shape + [1])]))
+            } else if shape[1] == channels {
+                let full =
+                    own.count == 4
+                    ? try plain(a) : try Relay.call("reshape", [try plain(a)], ["newshape": .ints(shape)])
+                args.append(try transform(full, from: "NCHW", to: blockedLayout))
+            } else {
+                return nil
+            }
+        }
+        return try Relay.Call(call.op, args, call.attrs, span: call.span)
+    }
+
+    private mutating func concatenation(_ call: Relay.Call, _ op: Op) throws -> RelayExpr? {
+        guard let tuple = call.args[0] as? Relay.Tuple, canBlock(call) else { return nil }
+        let axis = call.attrs.int("axis") ?? 0
+        guard axis == 1 || axis == -3, tuple.fields.allSatisfy({ isBlocked($0) }) else { return nil }
+        var fields: [RelayExpr] = []
+        for f in tuple.fields { fields.append(try blocked(f)) }
+        return try Relay.Call(op, [Relay.Tuple(fields)], call.attrs.setting("axis", 1), span: call.span)
+    }
+
+    private mutating func convolution(_ call: Relay.Call) throws -> RelayExpr? {
+        let attrs = call.attrs
+        guard attrs.string("data_layout") == "NCHW", attrs.string("kernel_layout") == "OIHW",
+            call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
+            call.tensorType?.staticShape != nil,
+            let channels = call.args[0].tensorType?.shape[1].asInt, weight.count == 4,
+            call.args[1].tensorType?.dtype == .float32
+        else { return nil }
+        let groups = attrs.int("groups") ?? 1
+        let depthwise = groups > 1 && groups == channels && weight[0] == channels
+        let data: RelayExpr
+        let inner: Int
+        if depthwise {
+            data = try blocked(call.args[0])
+            inner = 1
+        } else if groups == 1 && channels % block != 0 {
+            // The first layer of most networks: three channels are read as they lie.
+            guard !isBlocked(call.args[0]) else { return nil }
+            data = try plain(call.args[0])
+            inner = 1
+        } else if weight[1] % block == 0 && (weight[0] / groups) % block == 0 {
+            data = try blocked(call.args[0])
+            inner = block
+        } else {
+            return nil
+        }
+        let packed = try transform(try plain(call.args[1]), from: "OIHW", to: "OIHW\(inner)i\(block)o")
+        return try Relay.call(
+            "nn.contrib_conv2d_NCHWc", [data, packed],
+            [
+                "strides": attrs["strides"] ?? .ints([1, 1]), "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
+                "dilation": attrs["dilation"] ?? .ints([1, 1]), "groups": .int(groups),
+            ])
+    }
+
+    /// A dense layer of constant weight with its weight in panels of one vector of outputs; outputs that do not fill
+    /// the last panel are computed on zeros and cut off.
+    private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
+        guard call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
+            let type = call.tensorType, type.dtype == .float32, call.args[1].tensorType?.dtype == .float32,
+            let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape, dataShape.count >= 1
+        else { return nil }
+        let n = weight[0]
+        let k = weight[1]
+        if n == 0 || k == 0 || shape.contains(0) { return nil }
+        let block = lanes
+        let panels = (n + block - 1) / block
+        var w = try plain(call.args[1])
+        if panels * block != n {
+            w = try Relay.call(
+                "nn.pad", [w, try Relay.scalar(0, .float32)],
+                ["pad_width": .ints([0, panels * block - n, 0, 0]), "pad_mode": "constant"])
+        }
+        w = try transform(w, from: "NK", to: "NK\(block)n")
+        var result = try Relay.call(
+            "nn.contrib_dense_pack", [try plain(call.args[0]), w], ["units": .int(panels * block)])
+        if panels * block != n {
+            result = try Relay.call(
+                "strided_slice", [result],
+                [
+                    "begin": .ints([0]), "end": .ints([n]), "strides": .ints([1]),
+                    "axes": .ints([shape.count - 1]),
+                ])
+        }
+        return result
+    }
+}

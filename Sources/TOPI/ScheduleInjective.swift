@@ -1,0 +1,249 @@
+import ApusIR
+import ApusNode
+import ApusRuntime
+import ApusSupport
+import ApusTIR
+import ApusTIRSchedule
+
+extension TOPI {
+    /// What the generic CPU schedules need to know of the machine.
+    public struct CPUScheduleOptions: Sendable {
+        /// 32-bit floats in a vector register.
+        public var lanes = 8
+        /// Elements computed below which a loop stays on one thread: waking the others costs microseconds.
+        public var parallelWork = 1 << 15
+
+        public init() {}
+        public init(lanes: Int, parallelWork: Int = 1 << 15) {
+            self.lanes = lanes
+            self.parallelWork = parallelWork
+        }
+    }
+
+    /// A schedule of a whole function from these generic pieces: injective blocks inlined, chains over rows fused,
+    /// the rest block by block. A block that a primitive refuses keeps its plain loops.
+    public static func scheduleGeneric(
+        _ function: PrimFunc, _ options: CPUScheduleOptions = CPUScheduleOptions()
+    ) throws -> PrimFunc {
+        var sch = try Schedule(function)
+        try inlineInjective(sch)
+        if let rows = try scheduleRows(sch, options) { return likelyGuards(rows.function) }
+        for name in try topBlocks(sch).map({ try sch.get($0).name }) {
+            let attempt = sch.copy()
+            do {
+                let block = try attempt.getBlock(name)
+                if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
+                    try scheduleReduce(attempt, block, options)
+                } else {
+                    try scheduleInjective(attempt, [block], options)
+                }
+                sch = attempt
+            } catch is ApusError {
+                continue
+            }
+        }
+        return likelyGuards(sch.function)
+    }
+
+    /// The blocks directly under the root, in order of execution.
+    static func topBlocks(_ sch: Schedule) throws -> [BlockRV] { try sch.getChildBlocks(try sch.getBlock("root")) }
+
+    static func isOutput(_ sch: Schedule, _ block: BlockRV) throws -> Bool {
+        let written = try sch.get(block).writes.map(\.buffer)
+        return sch.function.bufferMap.contains { entry in written.contains { $0 === entry.buffer } }
+    }
+
+    /// Inlines every block of the tags elemwise, broadcast and injective that is not a result.
+    public static func inlineInjective(_ sch: Schedule) throws {
+        for block in try topBlocks(sch) {
+            let tag = try sch.get(block).annotations.string("tag") ?? ""
+            guard [Tag.elemwise, Tag.broadcast, Tag.injective].contains(tag), try !isOutput(sch, block) else { continue }
+            do { try sch.computeInline(block) } catch is ApusError { continue }
+        }
+    }
+
+    // MARK: Injective
+
+    /// Schedules the last of `blocks` with the others inlined into it: the trailing axes along which every access is
+    /// contiguous (or does not move at all) are one vectorised loop, the others run in parallel.
+    public static func scheduleInjective(
+        _ sch: Schedule, _ blocks: [BlockRV], _ options: CPUScheduleOptions = CPUScheduleOptions()
+    ) throws {
+        guard let last = blocks.last else { return }
+        for b in blocks.dropLast() {
+            do { try sch.computeInline(b) } catch is ApusError { continue }
+        }
+        let info = try sch.get(last)
+        let loops = try sch.getLoops(last)
+        guard loops.count == info.iterVars.count, !loops.isEmpty,
+            info.iterVars.allSatisfy({ $0.iterType == .dataParallel })
+        else { return }
+        let width = vectorWidth(info, options)
+        let extents = info.iterVars.map { $0.dom.extent.asInt }
+        guard let count = contiguousAxes(info) else {
+            try scheduleScattered(sch, info, loops, width, options)
+            return
+        }
+        let inner = Array(loops.suffix(count))
+        let outer = Array(loops.dropLast(count))
+        let flat = inner.count == 1 ? inner[0] : try sch.fuse(inner)
+        guard let length = product(Array(extents.suffix(count))), length >= width else {
+            try parallelise(sch, outer, work: product(extents), options)
+            return
+        }
+        // Whole vectors where the extent allows, two at a time if it can.
+        let lanes = length % (2 * width) == 0 ? 2 * width : width
+        let parts = try sch.split(flat, factors: [nil, lanes])
+        try sch.vectorize(parts[1])
+        let rows = product(Array(extents.dropLast(count)))
+        if let rows, rows >= 16 {
+            try parallelise(sch, outer, work: product(extents), options)
+        } else {
+            try parallelise(sch, outer + [parts[0]], work: product(extents), options)
+        }
+    }
+
+    /// A block that reads apart what it writes together: a transposition goes tile by tile, so that every cache line
+    /// read is used up while it is there; others gather vectors where the last axis holds whole ones.
+    private static func scheduleScattered(
+        _ sch: Schedule, _ info: Block, _ loops: [LoopRV], _ width: Int, _ options: CPUScheduleOptions
+    ) throws {
+        let extents = info.iterVars.map { $0.dom.extent.asInt }
+        let work = product(extents)
+        guard let last = extents[loops.count - 1] else {
+            try parallelise(sch, loops, work: work, options)
+            return
+        }
+        let accesses = accessesOf(info)
+        if let across = info.iterVars.dropLast().lastIndex(where: { v in
+            accesses.contains { a in a.indices.last.map { mentions($0, [v.variable]) } ?? false }
+        }), let other = extents[across], other >= 16, last >= 16 {
+            let side = last % 16 == 0 || last % 8 != 0 ? 16 : 8
+            let a = try sch.split(loops[across], factors: [nil, 16])
+            let b = try sch.split(loops[loops.count - 1], factors: [nil, side])
+            let rest = Array(loops[..<across]) + Array(loops[(across + 1)..<(loops.count - 1)])
+            try sch.reorder(rest + [a[0], b[0], a[1], b[1]])
+            if last % side == 0 { try sch.vectorize(b[1]) }
+            try parallelise(sch, rest + [a[0]], work: work, options)
+            return
+        }
+        // Arithmetic on positions is slower in lanes of 64 bits than in scalar loops.
+        let loose = (info.body as? BufferStore).map { looseVariables($0.value, guards: false) } ?? []
+        guard last % width == 0, info.iterVars.last.map({ !loose.contains($0.variable) }) ?? false else {
+            try parallelise(sch, loops, work: work, options)
+            return
+        }
+        let parts = try sch.split(loops[loops.count - 1], factors: [nil, width])
+        try sch.vectorize(parts[1])
+        try parallelise(sch, Array(loops.dropLast()) + [parts[0]], work: work, options)
+    }
+
+    /// Vector lanes for the widest element type of a block.
+    static func vectorWidth(_ block: Block, _ options: CPUScheduleOptions) -> Int {
+        var bits = 8
+        for r in block.writes + block.reads { bits = max(bits, Int(r.buffer.dtype.bits)) }
+        return max(2, options.lanes * 32 / bits)
+    }
+
+    static func product(_ extents: [Int?]) -> Int? {
+        var n = 1
+        for e in extents {
+            guard let e else { return nil }
+            let (p, overflow) = n.multipliedReportingOverflow(by: max(1, e))
+            if overflow { return Int.max }
+            n = p
+        }
+        return n
+    }
+
+    static func parallelise(
+        _ sch: Schedule, _ loops: [LoopRV], work: Int?, _ options: CPUScheduleOptions
+    ) throws {
+        guard !loops.isEmpty, (work ?? Int.max) >= options.parallelWork else { return }
+        let outer = loops.count == 1 ? loops[0] : try sch.fuse(loops)
+        if try sch.get(outer).extent.asInt == 1 { return }
+        try sch.parallel(outer)
+    }
+
+    /// How many trailing axes form one contiguous run in every access that moves with them; nil if not even the last
+    /// one does. What is computed from the axes themselves (a guard, a position) must stay cheap in a vector: it may
+    /// use the last axis only, which then is the whole run.
+    private static func contiguousAxes(_ block: Block) -> Int? {
+        let accesses = accessesOf(block)
+        let vars = block.iterVars.map(\.variable)
+        let extents = block.iterVars.map { $0.dom.extent }
+        guard let store = block.body as? BufferStore else { return nil }
+        let loose = looseVariables(store.value, guards: false)
+        let guarding = looseVariables(store.value, guards: true)
+        var best: Int?
+        for count in 1...vars.count {
+            let run = Array(vars.suffix(count))
+            let runExtents = Array(extents.suffix(count))
+            if run.contains(where: { guarding.contains($0) }) { break }
+            if count > 1, run.contains(where: { loose.contains($0) }) { break }
+            guard accesses.allSatisfy({ isContiguous($0, run, runExtents) }) else { break }
+            best = count
+            guard let e = runExtents[0].asInt else { break }
+            if (product(runExtents.map(\.asInt)) ?? Int.max) >= Int.max / 2 || e < 0 { break }
+        }
+        return best
+    }
+
+    /// The variables that a value uses outside of indices; with `guards` only those in conditions of if_then_else.
+    private static func looseVariables(_ value: PrimExpr, guards: Bool) -> Set<Var> {
+        var result: Set<Var> = []
+        func visit(_ e: PrimExpr, _ counting: Bool) {
+            if e.kind == .bufferLoad { return }
+            if let v = e as? Var, counting { result.insert(v) }
+            if let c = e as? Call, c.name == "tir.if_then_else" {
+                visit(c.args[0], true)
+                visit(c.args[1], counting)
+                visit(c.args[2], counting)
+                return
+            }
+            forEachChild(of: e) { visit($0, counting) }
+        }
+        visit(value, !guards)
+        return result
+    }
+
+    /// Whether `e` is `v` plus something that does not depend on it.
+    static func movesByOne(_ e: PrimExpr, _ v: Var) -> Bool {
+        if e === v { return true }
+        guard let b = e as? BinaryExpr, b.kind == .add || b.kind == .sub else { return false }
+        let left = mentions(b.a, [v])
+        let right = mentions(b.b, [v])
+        if left && !right { return movesByOne(b.a, v) }
+        return b.kind == .add && right && !left && movesByOne(b.b, v)
+    }
+
+    private typealias Access = (buffer: Buffer, indices: [PrimExpr])
+
+    private static func accessesOf(_ block: Block) -> [Access] {
+        var result: [Access] = []
+        postOrderVisit(
+            block.body,
+            expr: { e in if let l = e as? BufferLoad { result.append((buffer: l.buffer, indices: l.indices)) } },
+            stmt: { s in if let b = s as? BufferStore { result.append((buffer: b.buffer, indices: b.indices)) } })
+        return result
+    }
+
+    private static func mentions(_ e: PrimExpr, _ vars: [Var]) -> Bool {
+        var found = false
+        postOrderVisit(e) { x in if vars.contains(where: { $0 === x }) { found = true } }
+        return found
+    }
+
+    private static func isContiguous(_ access: Access, _ run: [Var], _ extents: [PrimExpr]) -> Bool {
+        if !access.indices.contains(where: { mentions($0, run) }) { return true }
+        let tail = Array(access.indices.suffix(run.count))
+        guard tail.count == run.count, zip(tail, run).dropFirst().allSatisfy({ $0 === $1 }),
+            movesByOne(tail[0], run[0])
+        else { return false }
+        if run.count > 1, mentions(tail[0], Array(run.dropFirst())) { return false }
+        if access.indices.dropLast(run.count).contains(where: { mentions($0, run) }) { return false }
+        // All but the outermost axis of the run must cover their dimension.
+        let dims = Array(access.buffer.shape.suffix(run.count))
+        return zip(dims.dropFirst(), extents.dropFirst()).allSatisfy { sameDimension($0, $1) }
+    }
+}

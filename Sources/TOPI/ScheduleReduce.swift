@@ -1,0 +1,275 @@
+import ApusIR
+import ApusNode
+import ApusRuntime
+import ApusSupport
+import ApusTIR
+import ApusTIRSchedule
+
+extension TOPI {
+    /// Schedules a reduction that has loops of its own.
+    ///
+    /// Where its operand lies contiguous along a spatial axis, a vector of results accumulates at once; where it
+    /// lies contiguous along the reduction, a vector of partial results does (`rfactor`), combined at the end.
+    public static func scheduleReduce(
+        _ sch: Schedule, _ block: BlockRV, _ options: CPUScheduleOptions = CPUScheduleOptions()
+    ) throws {
+        let info = try sch.get(block)
+        let loops = try sch.getLoops(block)
+        guard loops.count == info.iterVars.count else { return }
+        let spatial = zip(loops, info.iterVars).filter { $0.1.iterType == .dataParallel }.map { $0.0 }
+        let reduce = zip(loops, info.iterVars).filter { $0.1.iterType == .commReduce }.map { $0.0 }
+        guard spatial.count + reduce.count == loops.count, !reduce.isEmpty else { return }
+        let work = product(info.iterVars.map { $0.dom.extent.asInt })
+        let width = vectorWidth(info, options)
+        if let partial = try partialSums(sch, block, width) {
+            let row: LoopRV
+            if spatial.isEmpty {
+                row = try sch.addUnitLoop(try sch.getLoops(block)[0])
+            } else {
+                // Loops of the block were made anew.
+                let fresh = Array(try sch.getLoops(block).prefix(spatial.count))
+                row = fresh.count == 1 ? fresh[0] : try sch.fuse(fresh)
+            }
+            try sch.computeAt(partial, row)
+            try vectorisePartial(sch, partial, row)
+            try parallelise(sch, [row], work: work, options)
+            return
+        }
+        guard let innermost = spatial.last, let extent = try sch.get(innermost).extent.asInt, extent >= width,
+            movesAlong(info)
+        else {
+            try parallelise(sch, spatial, work: work, options)
+            return
+        }
+        let steps = product(info.iterVars.map { $0.iterType == .commReduce ? $0.dom.extent.asInt : 1 }) ?? Int.max
+        if extent % width != 0 && steps <= 64 {
+            // LLVM unrolls a small window and vectorises around it, tail included.
+            try parallelise(sch, spatial, work: work, options)
+            return
+        }
+        // A vector of accumulators stays in registers over the whole reduction, then goes to memory once.
+        let store = try sch.cacheWrite(block, 0, "local")
+        let outer = try sch.getLoops(store)
+        guard let across = outer.last else { return }
+        let parts = try sch.split(across, factors: [nil, extent % (2 * width) == 0 ? 2 * width : width])
+        try sch.computeAt(block, parts[0])
+        let own = try ownLoops(sch, block, below: parts[0])
+        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }.count
+        if own.count == reduceCount + 1, reduceCount > 0 {
+            try sch.reorder(Array(own.dropFirst()) + [own[0]])
+            let initial = try sch.decomposeReduction(block, own[1])
+            try sch.vectorize(own[0])
+            if let lane = try ownLoops(sch, initial, below: parts[0]).last { try sch.vectorize(lane) }
+        }
+        try sch.vectorize(parts[1])
+        try parallelise(sch, Array(outer.dropLast()) + [parts[0]], work: work, options)
+    }
+
+    /// Whether some operand lies contiguous along the last spatial axis.
+    private static func movesAlong(_ info: Block) -> Bool {
+        guard let v = info.iterVars.last(where: { $0.iterType == .dataParallel })?.variable else { return false }
+        return info.reads.contains { $0.region.last.map { movesByOne($0.min, v) } ?? false }
+    }
+
+    /// Factors a reduction whose operand lies contiguous along the last reduction axis into a vector of partial
+    /// results; nil where it is not such a one, or too short.
+    static func partialSums(_ sch: Schedule, _ block: BlockRV, _ width: Int) throws -> BlockRV? {
+        let info = try sch.get(block)
+        let axes = info.iterVars.filter { $0.iterType == .commReduce }
+        guard let v = axes.last?.variable, info.writes.count == 1,
+            info.reads.contains(where: { $0.region.last.map { $0.min === v } ?? false }),
+            let last = axes.last?.dom.extent.asInt, let total = product(axes.map { $0.dom.extent.asInt })
+        else { return nil }
+        // Several axes may be one run: the pixels of an image.
+        let isRun = axes.count > 1 && coversTail(info, axes)
+        let length = isRun ? total : last
+        let candidates = length >= 16 * width ? [2 * width, width, width / 2] : [width, width / 2]
+        var lanes = candidates.first { $0 >= 2 && length % $0 == 0 && length > $0 } ?? oddVector(length, width)
+        // Long ones pay for a guarded last step; the others have none (see `likelyGuards`).
+        if lanes == nil, length >= 8 * width { lanes = length >= 32 * width ? 2 * width : width }
+        guard let lanes else { return nil }
+        let loops = try sch.getLoops(block)
+        let own = Array(loops.suffix(axes.count))
+        let attempt = isRun && own.count > 1 ? try sch.fuse(own) : own[own.count - 1]
+        let parts = try sch.split(attempt, factors: [nil, lanes])
+        return try sch.rfactor(parts[1], factorAxis: info.writes[0].buffer.rank)
+    }
+
+    /// A divisor near the vector's width, such as 7 for the 49 pixels of a 7 x 7 image: legal lanes all the same.
+    private static func oddVector(_ length: Int, _ width: Int) -> Int? {
+        guard width >= 4, length > width else { return nil }
+        return stride(from: 2 * width, through: width / 2 + 1, by: -1).first { length % $0 == 0 && length > $0 }
+    }
+
+    /// Whether the reduction axes are the trailing axes of an operand, in order and whole.
+    private static func coversTail(_ info: Block, _ axes: [IterVar]) -> Bool {
+        let moving = info.reads.filter { r in r.buffer !== info.writes[0].buffer }
+        guard !moving.isEmpty else { return false }
+        return moving.allSatisfy { r in
+            let tail = Array(r.region.suffix(axes.count))
+            let dims = Array(r.buffer.shape.suffix(axes.count))
+            guard tail.count == axes.count else { return false }
+            return zip(tail, axes).allSatisfy { $0.min === $1.variable }
+                && zip(dims.dropFirst(), axes.dropFirst()).allSatisfy { sameDimension($0, $1.dom.extent) }
+        }
+    }
+
+    /// The partial results of one row in registers: steps outside, lanes inside.
+    static func vectorisePartial(_ sch: Schedule, _ partial: BlockRV, _ row: LoopRV) throws {
+        try sch.setScope(partial, writeIndex: 0, scope: "local")
+        let own = try ownLoops(sch, partial, below: row)
+        let info = try sch.get(partial)
+        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }.count
+        guard own.count == reduceCount + 1, reduceCount > 0 else { return }
+        try sch.reorder(Array(own.dropFirst()) + [own[0]])
+        let initial = try sch.decomposeReduction(partial, own[1])
+        try sch.vectorize(own[0])
+        if let lane = try ownLoops(sch, initial, below: row).last { try sch.vectorize(lane) }
+    }
+
+    /// The loops around a block that are below `row`.
+    static func ownLoops(_ sch: Schedule, _ block: BlockRV, below row: LoopRV) throws -> [LoopRV] {
+        let all = try sch.getLoops(block)
+        let mark = try sch.get(row).loopVar
+        guard let at = try all.firstIndex(where: { try sch.get($0).loopVar === mark }) else { return all }
+        return Array(all[(at + 1)...])
+    }
+
+    /// Marks the guards of factored reductions as likely, so that loop partitioning takes the steps in which they
+    /// hold for all lanes apart and these become plain vectors.
+    static func likelyGuards(_ function: PrimFunc) -> PrimFunc {
+        let body = LikelyGuards().mutate(function.body)
+        return body === function.body ? function : function.with(body: body)
+    }
+
+    // MARK: Rows
+
+    /// Schedules a chain of reductions and elementwise steps over the last axis (softmax, layer normalisation, a
+    /// mean) so that one row goes through all of them while it is in the cache; rows run in parallel.
+    ///
+    /// Works on a copy; nil where the function is no such chain: exactly one result, whose shape is the rows or the
+    /// rows and their axis, and every other block over the same rows.
+    public static func scheduleRows(
+        _ sch: Schedule, _ options: CPUScheduleOptions = CPUScheduleOptions()
+    ) throws -> Schedule? {
+        let s = sch.copy()
+        do {
+            return try rows(s, options) ? s : nil
+        } catch is ApusError {
+            return nil
+        }
+    }
+
+    private static func rows(_ sch: Schedule, _ options: CPUScheduleOptions) throws -> Bool {
+        for block in try topBlocks(sch) {
+            // The last step of a chain is cheap once the values of its row are known.
+            let tag = try sch.get(block).annotations.string("tag") ?? ""
+            guard ["softmax_norm", "log_softmax_norm", "layer_norm"].contains(tag), try !isOutput(sch, block) else {
+                continue
+            }
+            do { try sch.computeInline(block) } catch is ApusError { continue }
+        }
+        let blocks = try topBlocks(sch)
+        guard let last = blocks.last, blocks.count > 1, let rowExtents = try rowShape(sch, blocks) else { return false }
+        var work = 0
+        for b in blocks {
+            work += min(product(try sch.get(b).iterVars.map { $0.dom.extent.asInt }) ?? 1 << 40, 1 << 40)
+        }
+        // Handles of one block differ from query to query; names do not.
+        let lastName = try sch.get(last).name
+        var names: [String] = []
+        var partials: Set<String> = []
+        for b in blocks {
+            let info = try sch.get(b)
+            if info.iterVars.contains(where: { $0.iterType == .commReduce }) {
+                // Results side by side in memory are better summed as a vector of rows.
+                if movesAlong(info) { return false }
+                let width = vectorWidth(info, options)
+                if let partial = try partialSums(sch, b, width) {
+                    let name = try sch.get(partial).name
+                    partials.insert(name)
+                    names.append(name)
+                }
+            }
+            names.append(info.name)
+        }
+        let loops = try sch.getLoops(try sch.getBlock(lastName))
+        let rowLoops = Array(loops.prefix(rowExtents.count))
+        let row: LoopRV
+        if rowLoops.isEmpty {
+            guard let first = loops.first else { return false }
+            row = try sch.addUnitLoop(first)
+        } else {
+            row = rowLoops.count == 1 ? rowLoops[0] : try sch.fuse(rowLoops)
+        }
+        for name in names.reversed() where name != lastName { try sch.computeAt(try sch.getBlock(name), row) }
+        for name in names {
+            let block = try sch.getBlock(name)
+            if partials.contains(name) {
+                try vectorisePartial(sch, block, row)
+                continue
+            }
+            let info = try sch.get(block)
+            let reduces = info.iterVars.contains { $0.iterType == .commReduce }
+            let own = try ownLoops(sch, block, below: row)
+            guard let inner = own.last, let n = try sch.get(inner).extent.asInt else { continue }
+            if reduces {
+                if n <= 2 * options.lanes, own.count == 1 { try sch.unroll(inner) }
+                continue
+            }
+            let width = vectorWidth(info, options)
+            if n < width { continue }
+            let parts = try sch.split(inner, factors: [nil, n % (2 * width) == 0 ? 2 * width : width])
+            try sch.vectorize(parts[1])
+        }
+        try parallelise(sch, [row], work: work, options)
+        return true
+    }
+
+    /// The extents of the rows, if all blocks run over the same rows and at most one more axis, and something is
+    /// reduced.
+    private static func rowShape(_ sch: Schedule, _ blocks: [BlockRV]) throws -> [PrimExpr]? {
+        var rows: [PrimExpr]?
+        for b in blocks {
+            let info = try sch.get(b)
+            let spatial = info.iterVars.filter { $0.iterType == .dataParallel }.map { $0.dom.extent }
+            let reduced = info.iterVars.filter { $0.iterType == .commReduce }
+            guard spatial.count + reduced.count == info.iterVars.count else { return nil }
+            if !reduced.isEmpty {
+                if let rows, !sameShape(rows, spatial) { return nil }
+                rows = spatial
+            }
+        }
+        guard let rows else { return nil }
+        for (k, b) in blocks.enumerated() {
+            let info = try sch.get(b)
+            let spatial = info.iterVars.filter { $0.iterType == .dataParallel }.map { $0.dom.extent }
+            guard spatial.count >= rows.count, spatial.count <= rows.count + 1,
+                sameShape(Array(spatial.prefix(rows.count)), rows)
+            else { return nil }
+            if k < blocks.count - 1, try isOutput(sch, b) { return nil }
+        }
+        return rows
+    }
+}
+
+/// Wraps the conditions of guarded addends in blocks made by `rfactor`.
+private final class LikelyGuards: StmtExprMutator {
+    private var inside = false
+
+    override func mutate(_ s: Stmt) -> Stmt {
+        guard let block = s as? Block else { return mutateChildren(of: s) }
+        let before = inside
+        inside = inside || block.name.contains("_rf")
+        defer { inside = before }
+        return mutateChildren(of: s)
+    }
+
+    override func mutate(_ e: PrimExpr) -> PrimExpr {
+        guard inside, let c = e as? Call, c.name == "tir.if_then_else", (c.args[0] as? Call)?.name != "tir.likely" else {
+            return mutateChildren(of: e)
+        }
+        let marked = intrinsic("likely", .bool, [c.args[0]])
+        return Call(c.dtype, c.op, [marked, mutate(c.args[1]), mutate(c.args[2])])
+    }
+}

@@ -1,0 +1,177 @@
+import ApusIR
+import ApusNode
+import ApusRelay
+import ApusRelayBackend
+import ApusRuntime
+import ApusSupport
+import ApusTarget
+import Testing
+
+/// Compiles at each level, runs, and compares with the interpreter.
+private func expectAgreement(
+    _ function: Relay.Function, levels: [Int] = [0, 3], target: Target = .host, tolerance: Double = 1e-4,
+    sourceLocation: SourceLocation = #_sourceLocation
+) throws {
+    var inputs: [NDArray] = []
+    for (i, p) in function.params.enumerated() {
+        let type = try #require(p.tensorType)
+        inputs.append(NDArray.random(shape: try #require(type.staticShape), dtype: type.dtype, seed: UInt64(i + 7)))
+    }
+    let expected = try interpret(function, inputs, target: target)
+    for level in levels {
+        let model = try compile(IRModule(function), CompileOptions(target: target, optLevel: level))
+        let executor = try model.executor()
+        for (i, v) in inputs.enumerated() { try executor.setInput(i, v) }
+        try executor.run()
+        for (i, e) in expected.enumerated() {
+            let actual = try executor.output(i)
+            #expect(actual.shape == e.shape, sourceLocation: sourceLocation)
+            let a = try actual.toDoubles()
+            let b = try e.toDoubles()
+            let scale = b.map { abs($0) }.max() ?? 0
+            let worst = zip(a, b).map { abs($0 - $1) }.max() ?? 0
+            #expect(worst <= tolerance * scale + 1e-6, "level \(level), output \(i)", sourceLocation: sourceLocation)
+        }
+    }
+}
+
+private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Constant(NDArray.random(shape: shape, seed: seed)) }
+
+@Suite struct CompileTests {
+    init() { Relay.registerAll() }
+
+    @Test(arguments: [
+        (16, 16, 8, 3, 1, 1), (16, 32, 7, 3, 2, 1), (3, 16, 9, 3, 2, 1), (16, 16, 14, 1, 1, 0), (32, 16, 7, 1, 2, 0),
+        (5, 7, 6, 3, 1, 1), (24, 24, 10, 5, 1, 2), (8, 48, 13, 1, 1, 0),
+    ])
+    func convolution(_ c: (Int, Int, Int, Int, Int, Int)) throws {
+        let x = Relay.Var("x", shape: [1, c.0, c.2, c.2])
+        let y = try Relay.call(
+            "nn.conv2d", [x, weights([c.1, c.0, c.3, c.3], 1)],
+            [
+                "kernel_size": .ints([c.3, c.3]), "channels": .int(c.1), "strides": .ints([c.4, c.4]),
+                "padding": .ints([c.5, c.5, c.5, c.5]),
+            ])
+        let biased = try Relay.call("add", [y, weights([c.1, 1, 1], 2)])
+        try expectAgreement(Relay.Function([x], try Relay.call("nn.relu", [biased])))
+    }
+
+    @Test(arguments: [(16, 8, 3, 1), (32, 7, 3, 2), (24, 9, 5, 1), (6, 5, 3, 1)])
+    func depthwise(_ c: (Int, Int, Int, Int)) throws {
+        let x = Relay.Var("x", shape: [1, c.0, c.1, c.1])
+        let p = c.2 / 2
+        let y = try Relay.call(
+            "nn.conv2d", [x, weights([c.0, 1, c.2, c.2], 1)],
+            [
+                "kernel_size": .ints([c.2, c.2]), "channels": .int(c.0), "groups": .int(c.0),
+                "strides": .ints([c.3, c.3]), "padding": .ints([p, p, p, p]),
+            ])
+        try expectAgreement(Relay.Function([x], try Relay.call("clip", [y, ], ["a_min": 0.0, "a_max": 6.0])))
+    }
+
+    @Test func residualBlockWithPooling() throws {
+        let x = Relay.Var("x", shape: [1, 16, 12, 12])
+        func conv(_ e: RelayExpr, _ seed: UInt64) throws -> RelayExpr {
+            try Relay.call(
+                "nn.conv2d", [e, weights([16, 16, 3, 3], seed)],
+                ["kernel_size": .ints([3, 3]), "channels": 16, "padding": .ints([1, 1, 1, 1])])
+        }
+        let first = try Relay.call("nn.relu", [try conv(x, 1)])
+        let second = try Relay.call("nn.relu", [try Relay.call("add", [try conv(first, 2), x])])
+        let pooled = try Relay.call(
+            "nn.max_pool2d", [second], ["pool_size": .ints([3, 3]), "strides": .ints([2, 2]), "padding": .ints([1, 1, 1, 1])])
+        let mean = try Relay.call("mean", [pooled], ["axis": .ints([2, 3]), "keepdims": true])
+        let flat = try Relay.call("reshape", [mean], ["newshape": .ints([1, 16])])
+        let dense = try Relay.call("nn.dense", [flat, weights([10, 16], 3)])
+        try expectAgreement(Relay.Function([x], try Relay.call("nn.softmax", [dense])))
+    }
+
+    @Test(arguments: [(1, 32, 16), (7, 20, 33), (128, 64, 48), (5, 3, 1)])
+    func denseLayers(_ c: (Int, Int, Int)) throws {
+        let x = Relay.Var("x", shape: [c.0, c.1])
+        let y = try Relay.call("nn.dense", [x, weights([c.2, c.1], 1)])
+        try expectAgreement(Relay.Function([x], try Relay.call("add", [y, weights([c.2], 2)])))
+    }
+
+    @Test func attention() throws {
+        let q = Relay.Var("q", shape: [2, 8, 16])
+        let k = Relay.Var("k", shape: [2, 8, 16])
+        let v = Relay.Var("v", shape: [2, 8, 16])
+        let kt = try Relay.call("transpose", [k], ["axes": .ints([0, 2, 1])])
+        let scores = try Relay.call("nn.batch_matmul", [q, kt], ["transpose_a": false, "transpose_b": false])
+        let p = try Relay.call("nn.softmax", [try Relay.call("multiply", [scores, try Relay.scalar(0.25, .float32)])])
+        let y = try Relay.call("nn.batch_matmul", [p, v], ["transpose_a": false, "transpose_b": false])
+        let n = try Relay.call("nn.layer_norm", [y, weights([16], 1), weights([16], 2)])
+        try expectAgreement(Relay.Function([q, k, v], n))
+    }
+
+    @Test func severalOutputsAndViews() throws {
+        let x = Relay.Var("x", shape: [4, 6])
+        let parts = try Relay.call("split", [x], ["indices_or_sections": .ints([2]), "axis": 1])
+        let a = try Relay.TupleGetItem(parts, 0)
+        let b = try Relay.call("reshape", [try Relay.TupleGetItem(parts, 1)], ["newshape": .ints([16])])
+        let c = try Relay.call("exp", [b])
+        try expectAgreement(Relay.Function([x], Relay.Tuple([a, b, c, x])))
+    }
+
+    @Test func constantsAreFolded() throws {
+        let x = Relay.Var("x", shape: [8, 40])
+        let w = try Relay.call("transpose", [weights([40, 24], 1)], ["axes": .ints([1, 0])])
+        let f = Relay.Function([x], try Relay.call("nn.dense", [x, w]))
+        try expectAgreement(f)
+        let model = try compile(IRModule(f), CompileOptions(target: .host))
+        #expect(model.executable.plan.instructions.count <= 2)
+    }
+
+    @Test func memoryIsShared() throws {
+        let x = Relay.Var("x", shape: [1024])
+        var e: RelayExpr = x
+        for _ in 0..<12 { e = try Relay.call("cumsum", [e], ["axis": 0]) }
+        let model = try compile(IRModule(Relay.Function([x], e)), CompileOptions(target: .host))
+        #expect(model.executable.plan.instructions.count == 12)
+        // The result keeps its own; two others alternate.
+        #expect(model.executable.plan.storages.count <= 3)
+    }
+
+    @Test func equalKernelsAreCompiledOnce() throws {
+        let x = Relay.Var("x", shape: [16])
+        let a = try Relay.call("cumsum", [try Relay.call("cumsum", [x], ["axis": 0])], ["axis": 0])
+        let model = try compile(IRModule(Relay.Function([x], a)), CompileOptions(target: .host))
+        #expect(model.kernels.count == 1)
+    }
+
+    @Test func exportedLibraryRunsAndRepeats() throws {
+        let x = Relay.Var("x", shape: [1, 16, 8, 8])
+        let y = try Relay.call(
+            "nn.conv2d", [x, weights([16, 16, 3, 3], 1)], ["kernel_size": .ints([3, 3]), "channels": 16])
+        let model = try compile(IRModule(Relay.Function([x], y)), CompileOptions(target: .host))
+        let folder = "/tmp/apus-test-\(UInt64.random(in: 0...UInt64.max))"
+        let (a, b) = (folder + "a.so", folder + "b.so")
+        try model.export(to: a)
+        try compile(IRModule(Relay.Function([x], y)), CompileOptions(target: .host)).export(to: b)
+        let first = try MappedFile(a)
+        let second = try MappedFile(b)
+        #expect(first.bytes.elementsEqual(second.bytes))
+        let library = try SharedLibrary(a)
+        let executor = try GraphExecutor(try #require(try library.executable()), kernels: library)
+        let jit = try model.executor()
+        let input = NDArray.random(shape: [1, 16, 8, 8], seed: 3)
+        for e in [executor, jit] {
+            try e.setInput(0, input)
+            try e.run()
+        }
+        #expect(try executor.output(0).hasSameContents(as: jit.output(0)))
+    }
+
+    @Test func cTargetAgrees() throws {
+        let x = Relay.Var("x", shape: [1, 16, 8, 8])
+        let y = try Relay.call(
+            "nn.conv2d", [x, weights([16, 16, 3, 3], 1)], ["kernel_size": .ints([3, 3]), "channels": 16])
+        try expectAgreement(Relay.Function([x], try Relay.call("tanh", [y])), levels: [3], target: try Target("c"))
+    }
+
+    @Test func symbolicShapesAreRefused() throws {
+        let module = try Relay.parse("def @main(%x: Tensor[(?, 4), float32]) { exp(%x) }")
+        #expect(throws: ApusError.self) { try compile(module, CompileOptions(target: .host)) }
+    }
+}

@@ -1,0 +1,112 @@
+import ApusIR
+import ApusNode
+import ApusRuntime
+import ApusTE
+import ApusTIR
+import ApusTOPI
+import Testing
+
+@Suite struct ScheduleTests {
+    /// An operator and shapes: the scheduled function must compute what the plain one does.
+    struct Case: Sendable, CustomTestStringConvertible {
+        let name: String
+        let attrs: @Sendable () -> Attrs
+        let inputs: [[Int]]
+        let out: [Int]
+        var tail = false
+        var testDescription: String { "\(name) \(inputs)" }
+    }
+
+    static let cases: [Case] = {
+        var c: [Case] = []
+        func add(_ name: String, _ inputs: [[Int]], _ out: [Int], _ attrs: @escaping @Sendable () -> Attrs = { .empty }) {
+            c.append(Case(name: name, attrs: attrs, inputs: inputs, out: out))
+        }
+        func axis(_ a: Int) -> @Sendable () -> Attrs { { Attrs(["axis": .int(a)]) } }
+        func axes(_ a: [Int], _ keep: Bool = false) -> @Sendable () -> Attrs {
+            { Attrs(["axis": .ints(a), "keepdims": .bool(keep)]) }
+        }
+        add("exp", [[5]], [5])
+        add("exp", [[4, 64]], [4, 64])
+        add("add", [[2, 3, 7, 7], [3, 1, 1]], [2, 3, 7, 7])
+        add("add", [[40, 48], [48]], [40, 48])
+        add("transpose", [[12, 40]], [40, 12])
+        add("nn.softmax", [[10, 32]], [10, 32], axis(-1))
+        add("nn.softmax", [[2, 5, 37]], [2, 5, 37], axis(-1))
+        add("nn.softmax", [[64]], [64], axis(0))
+        add("nn.softmax", [[3, 16, 8]], [3, 16, 8], axis(1))
+        add("nn.log_softmax", [[6, 128]], [6, 128], axis(-1))
+        add("nn.layer_norm", [[4, 3, 48], [48], [48]], [4, 3, 48], axis(-1))
+        add("nn.layer_norm", [[5, 19], [19], [19]], [5, 19], axis(-1))
+        add("sum", [[6, 64]], [6], axes([1]))
+        add("sum", [[64]], [], axes([0]))
+        add("mean", [[2, 6, 7, 7]], [2, 6, 1, 1], axes([2, 3], true))
+        add("mean", [[2, 6, 8, 8]], [2, 6], axes([2, 3]))
+        add("max", [[32, 24]], [24], axes([0]))
+        add("max", [[4, 300]], [4], axes([1]))
+        add("prod", [[3, 5, 16]], [3, 16], axes([1]))
+        add("argmax", [[6, 64]], [6], axes([1]))
+        add("nn.batch_norm", [[2, 8, 4, 4], [8], [8], [8], [8]], [2, 8, 4, 4])
+        add("nn.conv2d", [[1, 3, 9, 9], [16, 3, 3, 3]], [1, 16, 9, 9]) { Attrs(["padding": .ints([1, 1, 1, 1])]) }
+        add("nn.max_pool2d", [[1, 4, 16, 16]], [1, 4, 8, 8]) {
+            Attrs(["pool_size": .ints([3, 3]), "strides": .ints([2, 2]), "padding": .ints([1, 1, 1, 1])])
+        }
+        return c
+    }()
+
+    @Test(arguments: cases) func generic(_ c: Case) throws {
+        var dice = Dice(100)
+        let inputs = c.inputs.map { dice.array($0, .float32, 0.1, 2) }
+        let places = inputs.enumerated().map { placeholder($0.element.shape, name: "p\($0.offset)") }
+        let type = TensorType(c.out, c.name == "argmax" ? .int64 : .float32)
+        var results = try TOPI.results(of: c.name, c.attrs(), places, type)
+        results = [results[0]]
+        for tail in [false, true] where !tail || results[0].dtype == .float32 {
+            if tail { results = [try TOPI.sqrt(try TOPI.abs(results[0]))] }
+            let plain = try createPrimFunc(places + results)
+            // Everything is worth a thread here.
+            let scheduled = try TOPI.scheduleGeneric(plain, TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+            var outputs: [Arr] = []
+            for f in [plain, scheduled] {
+                let buffers = inputs.map(\.ndarray) + [NDArray(shape: c.out, dtype: results[0].dtype)]
+                try execute(f, buffers)
+                outputs.append(try Arr(buffers[buffers.count - 1]))
+            }
+            expectClose(outputs[1], outputs[0], 1e-5, "\(c.name): \(scheduled)", #_sourceLocation)
+        }
+    }
+
+    private func loops(_ f: PrimFunc) -> (parallel: Int, vectors: Int, all: Int) {
+        var r = (parallel: 0, vectors: 0, all: 0)
+        postOrderVisit(f.body, stmt: { s in
+            guard let l = s as? For else { return }
+            r.all += 1
+            if l.forKind == .parallel { r.parallel += 1 }
+            if l.forKind == .vectorized { r.vectors += 1 }
+        })
+        return r
+    }
+
+    /// What the schedules are for: one parallel loop over rows, vectors in every step of them.
+    @Test func rowsShareOneLoop() throws {
+        let x = placeholder([16, 128])
+        let y = try TOPI.softmax(x)
+        let f = try TOPI.scheduleGeneric(try createPrimFunc([x, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+        let n = loops(f)
+        #expect(n.parallel == 1)
+        // Steps of max and sum with their initialisations, exp, quotient.
+        #expect(n.vectors == 6, "\(f)")
+    }
+
+    @Test func elementwiseIsOneVectorLoop() throws {
+        let x = placeholder([2, 3, 7, 8])
+        let b = placeholder([3, 1, 1])
+        let y = try TOPI.relu(try TOPI.add(x, b))
+        let f = try TOPI.scheduleGeneric(try createPrimFunc([x, b, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+        let n = loops(f)
+        #expect(n.parallel == 1)
+        #expect(n.vectors == 1)
+        let small = try TOPI.scheduleGeneric(try createPrimFunc([x, b, y]))
+        #expect(loops(small).parallel == 0)
+    }
+}
