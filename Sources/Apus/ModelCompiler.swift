@@ -27,6 +27,8 @@ public struct ModelCompiler: Sendable {
         public var importing = 0.0
         public var compiling = 0.0
         public var loading = 0.0
+
+        public init() {}
     }
 
     /// The graph of an ONNX file.

@@ -143,7 +143,8 @@ public final class Analyzer {
         guard let c = c as? BinaryExpr, c.a.dtype == .index else { return }
         let a = form(c.a)
         let b = form(c.b)
-        guard isTame(a), isTame(b), let diff = a.adding(b, times: -1), let negated = diff.scaled(by: -1) else { return }
+        guard isTame(a), isTame(b), let diff = a.adding(b, times: -1), let negated = diff.scaled(by: -1)
+        else { return }
         switch c.kind {
         case .lt: if let f = negated.adding(LinearForm(-1)) { addNonNegative(f) }
         case .le: addNonNegative(negated)
@@ -211,7 +212,9 @@ public final class Analyzer {
         let x = form(a)
         let y = form(b)
         if x == y { return true }
-        guard isTame(x), isTame(y), let d = x.adding(y, times: -1), let n = d.scaled(by: -1) else { return false }
+        guard isTame(x), isTame(y), let d = x.adding(y, times: -1), let n = d.scaled(by: -1) else {
+            return false
+        }
         return proveNonNegative(d) && proveNonNegative(n)
     }
 
@@ -298,12 +301,14 @@ public func sameExpr(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
     switch a.kind {
     case .variable: return false
     case .intImm: return a.asInt == b.asInt
-    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
+    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and,
+        .or:
         let x = unsafeDowncast(a, to: BinaryExpr.self)
         let y = unsafeDowncast(b, to: BinaryExpr.self)
         return sameExpr(x.a, y.a) && sameExpr(x.b, y.b)
     case .not: return sameExpr(unsafeDowncast(a, to: Not.self).a, unsafeDowncast(b, to: Not.self).a)
-    case .cast: return sameExpr(unsafeDowncast(a, to: Cast.self).value, unsafeDowncast(b, to: Cast.self).value)
+    case .cast:
+        return sameExpr(unsafeDowncast(a, to: Cast.self).value, unsafeDowncast(b, to: Cast.self).value)
     default: return structuralEqual(a, b)
     }
 }

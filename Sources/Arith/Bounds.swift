@@ -22,7 +22,9 @@ extension Analyzer {
         case .product(let list):
             var p = ConstIntBound(1)
             for f in list { p = p * atomBound(f) }
-            if list.count == 2 && list[0] == list[1] { p = p.intersect(ConstIntBound(0, ConstIntBound.posInf)) }
+            if list.count == 2 && list[0] == list[1] {
+                p = p.intersect(ConstIntBound(0, ConstIntBound.posInf))
+            }
             b = p
         case .floorDiv(let x, let d): b = bound(x).floorDividing(by: bound(d))
         case .floorMod(let x, let d): b = bound(x).floorModulo(bound(d))
@@ -134,7 +136,11 @@ extension Analyzer {
             }
         case .floorMod(let x, let d):
             let a = modular(x)
-            if let c = d.asConstant, c > 0 { m = ModularSet(gcd(a.coeff, c), a.base) } else { m = .everything }
+            if let c = d.asConstant, c > 0 {
+                m = ModularSet(gcd(a.coeff, c), a.base)
+            } else {
+                m = .everything
+            }
         case .min(let x, let y), .max(let x, let y): m = modular(x).union(modular(y))
         case .opaque:
             if let s = atoms[n].expr as? Select {

@@ -82,7 +82,8 @@ public struct ConstIntBound: Hashable, Sendable, CustomStringConvertible {
         let q = mulBound(a.min, b.max)
         let r = mulBound(a.max, b.min)
         let s = mulBound(a.max, b.max)
-        return ConstIntBound(Swift.min(Swift.min(p, q), Swift.min(r, s)), Swift.max(Swift.max(p, q), Swift.max(r, s)))
+        return ConstIntBound(
+            Swift.min(Swift.min(p, q), Swift.min(r, s)), Swift.max(Swift.max(p, q), Swift.max(r, s)))
     }
     public static prefix func - (a: ConstIntBound) -> ConstIntBound { a * ConstIntBound(-1) }
     public static func - (a: ConstIntBound, b: ConstIntBound) -> ConstIntBound { a + -b }
@@ -102,7 +103,9 @@ public struct ConstIntBound: Hashable, Sendable, CustomStringConvertible {
         guard d.min > 0 else { return .everything }
         let a = floorDividing(by: d.min)
         // Towards infinite divisors the quotient tends to 0 from above or to -1 from below.
-        let b = d.max == Self.posInf ? ConstIntBound(min < 0 ? -1 : 0, max < 0 ? -1 : 0) : floorDividing(by: d.max)
+        let b =
+            d.max == Self.posInf
+            ? ConstIntBound(min < 0 ? -1 : 0, max < 0 ? -1 : 0) : floorDividing(by: d.max)
         return a.union(b)
     }
 

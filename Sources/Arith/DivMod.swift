@@ -18,7 +18,9 @@ extension Analyzer {
             }
         }
         let k = floorDivide(f.constant, c) ?? 0
-        return (LinearForm(constant: k, terms: q), LinearForm(constant: floorModulo(f.constant, c) ?? 0, terms: r))
+        return (
+            LinearForm(constant: k, terms: q), LinearForm(constant: floorModulo(f.constant, c) ?? 0, terms: r)
+        )
     }
 
     /// The k with `k*c <= f < (k+1)*c` always, if there is one.
@@ -30,7 +32,8 @@ extension Analyzer {
 
     /// `r = g*(head) + tail` with `g > 1` dividing `c` and `k*g <= tail < (k+1)*g`; head includes the constant's
     /// multiple of g.
-    private func smallTail(_ r: LinearForm, _ c: Int) -> (g: Int, head: LinearForm, tail: LinearForm, k: Int)? {
+    private func smallTail(_ r: LinearForm, _ c: Int) -> (g: Int, head: LinearForm, tail: LinearForm, k: Int)?
+    {
         guard r.terms.count > 1 else { return nil }
         let sorted = r.terms.sorted { x, y in
             let gx = gcd(x.coef, c)
@@ -45,7 +48,8 @@ extension Analyzer {
             let tail = LinearForm(constant: floorModulo(r.constant, g) ?? 0, terms: rest)
             if let k = period(of: tail, g) {
                 let first = sorted[...i].sorted { $0.atom < $1.atom }
-                let head = LinearForm(constant: r.constant - tail.constant, terms: first).dividedExactly(by: g)
+                let head = LinearForm(constant: r.constant - tail.constant, terms: first).dividedExactly(
+                    by: g)
                 return (g: g, head: head, tail: tail, k: k)
             }
         }
@@ -81,7 +85,8 @@ extension Analyzer {
             return q.adding(rest).map(recombined)
         }
         if let s = smallTail(r, c) {
-            guard let head = s.head.adding(LinearForm(s.k)), let rest = floorDiv(head, LinearForm(c / s.g)) else {
+            guard let head = s.head.adding(LinearForm(s.k)), let rest = floorDiv(head, LinearForm(c / s.g))
+            else {
                 return nil
             }
             return q.adding(rest).map(recombined)
@@ -141,13 +146,17 @@ extension Analyzer {
         if g > 1 {
             let low = ApusTIR.floorModulo(r.constant, g) ?? 0
             let head = LinearForm(constant: r.constant - low, terms: r.terms).dividedExactly(by: g)
-            guard let rest = moduloConstant(head, c / g, depth), let s = rest.scaled(by: g) else { return nil }
+            guard let rest = moduloConstant(head, c / g, depth), let s = rest.scaled(by: g) else {
+                return nil
+            }
             return s.adding(LinearForm(low)).map(recombined)
         }
         // (x mod m) + … = x + … where c divides m
         if depth < 8 {
             for t in r.terms {
-                if case .floorMod(let x, let d) = atoms[t.atom].kind, let m = d.asConstant, m % c == 0, isTame(x) {
+                if case .floorMod(let x, let d) = atoms[t.atom].kind, let m = d.asConstant, m % c == 0,
+                    isTame(x)
+                {
                     guard let y = r.removing(t.atom).adding(x, times: t.coef) else { break }
                     return moduloConstant(y, c, depth + 1)
                 }
@@ -193,7 +202,8 @@ extension Analyzer {
     }
 
     private func insidePeriod(_ r: LinearForm, _ d: LinearForm) -> Bool {
-        guard proveNonNegative(r), let last = d.adding(LinearForm(-1)), let room = last.adding(r, times: -1) else {
+        guard proveNonNegative(r), let last = d.adding(LinearForm(-1)), let room = last.adding(r, times: -1)
+        else {
             return false
         }
         return proveNonNegative(room)
@@ -229,9 +239,13 @@ extension Analyzer {
                     guard f.terms.count > 1, !kc.overflow, let q = floorDiv(x, d)?.asAtom else { continue }
                     for u in f.terms where u.coef == kc.partialValue {
                         if u.atom == q { return f.removing(t.atom).removing(q).adding(x, times: t.coef) }
-                        if case .floorMod(let y, let m) = atoms[u.atom].kind, y.asAtom == q, let mm = m.asConstant {
+                        if case .floorMod(let y, let m) = atoms[u.atom].kind, y.asAtom == q,
+                            let mm = m.asConstant
+                        {
                             let cm = c.multipliedReportingOverflow(by: mm)
-                            guard !cm.overflow, let merged = floorMod(x, LinearForm(cm.partialValue)) else { continue }
+                            guard !cm.overflow, let merged = floorMod(x, LinearForm(cm.partialValue)) else {
+                                continue
+                            }
                             return f.removing(t.atom).removing(u.atom).adding(merged, times: t.coef)
                         }
                     }
@@ -246,7 +260,8 @@ extension Analyzer {
                 // c*(x // c) = x - b where x = b mod c is known
                 guard let c = d.asConstant, c > 0, t.coef % c == 0, isTame(x) else { continue }
                 let m = modular(x)
-                if m.coeff % c == 0, let b = ApusTIR.floorModulo(m.base, c), let y = x.adding(LinearForm(-b)) {
+                if m.coeff % c == 0, let b = ApusTIR.floorModulo(m.base, c), let y = x.adding(LinearForm(-b))
+                {
                     return f.removing(t.atom).adding(y, times: t.coef / c)
                 }
             default: break

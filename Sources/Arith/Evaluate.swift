@@ -11,7 +11,9 @@ public func evaluate(_ e: PrimExpr, _ values: [Var: Int]) -> Int? {
     case .intImm: return e.asInt
     case .variable: return values[unsafeDowncast(e, to: Var.self)]
     case .cast:
-        guard e.dtype.isInteger, let v = evaluate(unsafeDowncast(e, to: Cast.self).value, values) else { return nil }
+        guard e.dtype.isInteger, let v = evaluate(unsafeDowncast(e, to: Cast.self).value, values) else {
+            return nil
+        }
         return e.dtype.isBool ? (v != 0 ? 1 : 0) : (IntImm.fits(v, e.dtype) ? v : nil)
     case .not: return evaluate(unsafeDowncast(e, to: Not.self).a, values).map { $0 == 0 ? 1 : 0 }
     case .and, .or:

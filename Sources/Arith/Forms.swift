@@ -108,7 +108,8 @@ extension Analyzer {
         let na = a.terms.count + (a.constant == 0 ? 0 : 1)
         let nb = b.terms.count + (b.constant == 0 ? 0 : 1)
         if na * nb > 12 { return nil }
-        guard var sum = b.scaled(by: a.constant), let t = LinearForm(constant: 0, terms: a.terms).scaled(by: b.constant)
+        guard var sum = b.scaled(by: a.constant),
+            let t = LinearForm(constant: 0, terms: a.terms).scaled(by: b.constant)
         else { return nil }
         guard let s0 = sum.adding(t) else { return nil }
         // a.constant * b.constant was counted once, in `sum`: `t` has no constant.
@@ -149,7 +150,8 @@ extension Analyzer {
         let key = AtomKey.floorDiv(a, d)
         if let n = atomNumber[key] { return LinearForm(atom: n) }
         let e = FloorDiv(build(a), build(d))
-        return LinearForm(atom: addAtom(key, Atom(kind: .floorDiv(a, d), expr: e, tame: isTame(a) && isTame(d))))
+        return LinearForm(
+            atom: addAtom(key, Atom(kind: .floorDiv(a, d), expr: e, tame: isTame(a) && isTame(d))))
     }
 
     func modAtom(_ a: LinearForm, _ d: LinearForm) -> LinearForm {

@@ -91,7 +91,8 @@ extension Analyzer {
     public func intSet(_ e: PrimExpr) -> IntervalSet {
         let b = constIntBound(e)
         return IntervalSet(
-            b.min == ConstIntBound.negInf ? nil : IntImm(b.min), b.max == ConstIntBound.posInf ? nil : IntImm(b.max))
+            b.min == ConstIntBound.negInf ? nil : IntImm(b.min),
+            b.max == ConstIntBound.posInf ? nil : IntImm(b.max))
     }
 
     /// The interval as a range; nil where an end is missing.
@@ -225,7 +226,8 @@ extension Analyzer {
                 return extremum(kind, p, q)
             }
             return FormInterval(
-                lo: end(a.lo, b.lo, unboundedWins: kind == .min), hi: end(a.hi, b.hi, unboundedWins: kind == .max))
+                lo: end(a.lo, b.lo, unboundedWins: kind == .min),
+                hi: end(a.hi, b.hi, unboundedWins: kind == .max))
         case .product(let list):
             // One relaxed factor times fixed ones of known sign.
             let relaxed = list.filter { f in map.keys.contains { mentions(LinearForm(atom: f), $0) } }

@@ -86,7 +86,8 @@ private struct IterMapDetector {
         for s in a.splits {
             let r = s.scale.multipliedReportingOverflow(by: k)
             if r.overflow || r.partialValue == .min { return nil }
-            splits.append(IterSplit(mark: s.mark, lowerFactor: s.lowerFactor, extent: s.extent, scale: r.partialValue))
+            splits.append(
+                IterSplit(mark: s.mark, lowerFactor: s.lowerFactor, extent: s.extent, scale: r.partialValue))
         }
         return IterSum(splits: splits, base: a.base * k)
     }
@@ -121,7 +122,10 @@ private struct IterMapDetector {
             guard analyzer.canProveEqual(expected, IntImm(s.scale)) else { return nil }
             expected = analyzer.simplify(s.extent * s.scale)
         }
-        return (splits: sorted, scale: last.scale, extent: analyzer.simplify(ApusTIR.floorDiv(expected, last.scale)))
+        return (
+            splits: sorted, scale: last.scale,
+            extent: analyzer.simplify(ApusTIR.floorDiv(expected, last.scale))
+        )
     }
 
     /// One split that stands for the sum, without its base.
@@ -129,7 +133,8 @@ private struct IterMapDetector {
         if a.splits.count == 1 && limits.isEmpty { return a.splits[0] }
         guard let d = dense(a.splits) else { return nil }
         let unit = d.splits.map {
-            IterSplit(mark: $0.mark, lowerFactor: $0.lowerFactor, extent: $0.extent, scale: $0.scale / d.scale)
+            IterSplit(
+                mark: $0.mark, lowerFactor: $0.lowerFactor, extent: $0.extent, scale: $0.scale / d.scale)
         }
         for f in fused where same(f.splits, unit) {
             return IterSplit(mark: f.mark, lowerFactor: 1, extent: f.mark.extent, scale: d.scale)
@@ -218,7 +223,8 @@ private struct IterMapDetector {
         if let c = condition as? And { return addLimit(c.a) && addLimit(c.b) }
         if let c = condition as? Call, c.name == "tir.likely" { return addLimit(c.args[0]) }
         guard let c = condition as? BinaryExpr, c.kind == .lt || c.kind == .le, let limit = c.b.asInt,
-            let s = sum(c.a), let d = dense(s.splits), d.scale == 1, let base = analyzer.simplify(s.base).asInt
+            let s = sum(c.a), let d = dense(s.splits), d.scale == 1,
+            let base = analyzer.simplify(s.base).asInt
         else { return false }
         let r = limit.subtractingReportingOverflow(base)
         if r.overflow { return false }

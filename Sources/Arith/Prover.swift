@@ -19,7 +19,9 @@ extension Analyzer {
             for t in c.terms {
                 let k = f.coefficient(of: t.atom)
                 guard k != 0, k != .min, k % t.coef == 0, k / t.coef > 0 else { continue }
-                if let g = f.adding(c, times: -(k / t.coef)), prove(g, depth: depth - 1, &budget) { return true }
+                if let g = f.adding(c, times: -(k / t.coef)), prove(g, depth: depth - 1, &budget) {
+                    return true
+                }
             }
         }
         // The latest bound variable depends on earlier ones: eliminate it first.
@@ -32,12 +34,16 @@ extension Analyzer {
                 var isMin = false
                 if case .min = atoms[t.atom].kind { isMin = true }
                 let rest = f.removing(t.atom)
-                guard let fx = rest.adding(x, times: t.coef), let fy = rest.adding(y, times: t.coef) else { continue }
+                guard let fx = rest.adding(x, times: t.coef), let fy = rest.adding(y, times: t.coef) else {
+                    continue
+                }
                 // k * min(x, y) with k > 0 is either: both must do. With k < 0 it is at least each: one suffices.
                 if isMin == (t.coef > 0) {
                     return prove(fx, depth: depth - 1, &budget) && prove(fy, depth: depth - 1, &budget)
                 }
-                if prove(fx, depth: depth - 1, &budget) || prove(fy, depth: depth - 1, &budget) { return true }
+                if prove(fx, depth: depth - 1, &budget) || prove(fy, depth: depth - 1, &budget) {
+                    return true
+                }
             default: break
             }
         }
@@ -159,7 +165,8 @@ extension Analyzer {
         let positive = f.terms.filter { $0.coef > 0 }
         let negative = f.terms.filter { $0.coef < 0 && $0.coef != .min }
         if positive.count + negative.count != f.terms.count { return GE(build(f), IntImm(0)) }
-        let left = build(LinearForm(constant: 0, terms: negative.map { .init(atom: $0.atom, coef: -$0.coef) }))
+        let left = build(
+            LinearForm(constant: 0, terms: negative.map { .init(atom: $0.atom, coef: -$0.coef) }))
         let c = f.constant
         if positive.isEmpty { return c == .max ? LE(left, IntImm(c)) : LT(left, IntImm(c + 1)) }
         let right = build(LinearForm(constant: 0, terms: positive))

@@ -23,7 +23,8 @@ struct PatternMatch {
                 guard e.dtype.isBool else { return false }
             } else {
                 // Patterns speak of integers: for floats, NaN breaks the order that they rely on.
-                guard e.dtype.isInteger, e.dtype.isScalar, e.dtype != .uint64, type == nil || type == e.dtype else {
+                guard e.dtype.isInteger, e.dtype.isScalar, e.dtype != .uint64, type == nil || type == e.dtype
+                else {
                     return false
                 }
                 if RewriteRules.constants.contains(v) && e.kind != .intImm { return false }
@@ -43,7 +44,9 @@ struct PatternMatch {
             return match(p.condition, s.condition) && match(p.trueValue, s.trueValue)
                 && match(p.falseValue, s.falseValue)
         default:
-            guard e.kind == pattern.kind, let p = pattern as? BinaryExpr, let b = e as? BinaryExpr else { return false }
+            guard e.kind == pattern.kind, let p = pattern as? BinaryExpr, let b = e as? BinaryExpr else {
+                return false
+            }
             return match(p.a, b.a) && match(p.b, b.b)
         }
     }
@@ -77,7 +80,9 @@ extension Analyzer {
 
     func extremum(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
         if a == b { return a }
-        if let x = a.asConstant, let y = b.asConstant { return LinearForm(kind == .min ? Swift.min(x, y) : Swift.max(x, y)) }
+        if let x = a.asConstant, let y = b.asConstant {
+            return LinearForm(kind == .min ? Swift.min(x, y) : Swift.max(x, y))
+        }
         if isTame(a), isTame(b), let d = b.adding(a, times: -1), let n = d.scaled(by: -1) {
             if proveNonNegative(d) { return kind == .min ? a : b }
             if proveNonNegative(n) { return kind == .min ? b : a }

@@ -129,7 +129,7 @@ struct BenchWorker {
         compiler.cache = nil
         let arrays = try NDArray.loadNPZ(recorded)
         var given: [(name: String, tensor: NDArray)] = []
-        for a in arrays where a.name.hasPrefix("in_") { given.append((name: String(a.name.dropFirst(3)), tensor: a.array)) }
+        for a in arrays where a.name.hasPrefix("in_") { given.append((name: String(a.name.dropFirst(3)), tensor: a.tensor)) }
         for g in given { compiler.shapes[g.name] = g.tensor.shape }
         var times = ModelCompiler.Times()
         var made: GraphExecutor?
@@ -140,7 +140,7 @@ struct BenchWorker {
         let second = try timeOf { try executor.run() }
         var error = 0.0
         for (i, r) in arrays.filter({ $0.name.hasPrefix("out_") }).enumerated() where i < executor.plan.outputs.count {
-            let c = try OutputComparison(try executor.output(i), r.array, rtol: 0, atol: 0)
+            let c = try OutputComparison(try executor.output(i), r.tensor, rtol: 0, atol: 0)
             error = max(error, c.maxError / max(c.scale, 1e-30))
         }
         say([
@@ -164,13 +164,13 @@ struct BenchWorker {
     }
 
     private func say(_ fields: [(key: String, value: JSON)]) {
-        print(JSON.object(fields).text)
-        fflush(stdout)
+        // One write a line: the other side waits for it.
+        writeAll(1, JSON.object(fields).text + "\n")
     }
 
     private func usage() -> rusage {
         var u = rusage()
-        getrusage(RUSAGE_SELF, &u)
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &u)
         return u
     }
 

@@ -2,7 +2,17 @@ import Apus
 import ArgumentParser
 import Glibc
 
-func printError(_ text: String) { fputs(text + "\n", stderr) }
+/// Writes text to a file descriptor; C's `stdout` and `stderr` are not safe to name from concurrent code.
+func writeAll(_ descriptor: Int32, _ text: String) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+        let n = bytes.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if n <= 0 { return }
+        bytes = bytes.dropFirst(n)
+    }
+}
+
+func printError(_ text: String) { writeAll(2, text + "\n") }
 
 /// `NAME=VALUE`, split at the first equals sign.
 func parsePair(_ text: String, _ option: String) throws -> (name: String, value: String) {
@@ -53,8 +63,17 @@ struct CompileArguments: ParsableArguments {
         for c in constants { _ = try parsePair(c, "--constant") }
     }
 
+    /// The target of a text; a bare kind means this machine.
+    static func target(_ text: String) throws -> Target {
+        switch text {
+        case "llvm": return .host
+        case "c": return try Target("c -mcpu=native")
+        default: return try Target(text)
+        }
+    }
+
     func compiler() throws -> ModelCompiler {
-        var options = CompileOptions(target: try Target(target), optLevel: optLevel)
+        var options = CompileOptions(target: try CompileArguments.target(target), optLevel: optLevel)
         options.disabledPasses = Set(disabledPasses)
         var compiler = ModelCompiler(options: options, cache: noCache ? nil : CompileCache.standard)
         for s in shapes {
@@ -102,7 +121,7 @@ struct InputArguments: ParsableArguments {
                 guard let entry = try NDArray.loadNPZ(path).first(where: { $0.name == pair.name }) else {
                     throw ApusError("CLI001", "the archive has no array `\(pair.name)`", at: ["file: \(path)"])
                 }
-                result.append((name: pair.name, tensor: entry.array))
+                result.append((name: pair.name, tensor: entry.tensor))
             } else {
                 result.append((name: pair.name, tensor: try NDArray.loadNPY(path)))
             }
@@ -149,9 +168,7 @@ struct Progress: Sendable {
             let done = Int((fraction * Double(width)).rounded())
             let bar = String(repeating: "#", count: done) + String(repeating: ".", count: width - done)
             let padding = String(repeating: " ", count: max(0, 20 - stage.count))
-            fputs("\r[\(bar)] \(stage)\(padding)", stderr)
-            if fraction >= 1 { fputs("\n", stderr) }
-            fflush(stderr)
+            writeAll(2, "\r[\(bar)] \(stage)\(padding)" + (fraction >= 1 ? "\n" : ""))
         } else {
             let elapsed = seconds(ContinuousClock.now - start)
             let line = JSON.object([

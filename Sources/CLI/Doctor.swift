@@ -30,7 +30,7 @@ struct Doctor: ParsableCommand {
     }
 
     private static func checks() -> [Item] {
-        let host = Result { try Target("llvm") }
+        let host = Result { try CompileArguments.target("llvm") }
         var items: [Item] = []
         switch host {
         case .success(let t):

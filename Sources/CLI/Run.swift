@@ -36,9 +36,9 @@ struct Run: ParsableCommand {
             for entry in try NDArray.loadNPZ(expected) {
                 if entry.name.hasPrefix("in_") {
                     let name = String(entry.name.dropFirst(3))
-                    if !given.contains(where: { $0.name == name }) { given.append((name: name, tensor: entry.array)) }
+                    if !given.contains(where: { $0.name == name }) { given.append((name: name, tensor: entry.tensor)) }
                 } else if entry.name.hasPrefix("out_") {
-                    recorded.append((name: String(entry.name.dropFirst(4)), tensor: entry.array))
+                    recorded.append((name: String(entry.name.dropFirst(4)), tensor: entry.tensor))
                 }
             }
         }
@@ -48,26 +48,26 @@ struct Run: ParsableCommand {
         let executor = try compiler.executor(inputs.model, times: &times)
         try setInputs(executor, given, seed: inputs.seed)
         try executor.run()
-        var outputs: [(name: String, array: NDArray)] = []
+        var outputs: [(name: String, tensor: NDArray)] = []
         for (i, spec) in executor.plan.outputs.enumerated() {
-            outputs.append((name: spec.name, array: try executor.output(i)))
+            outputs.append((name: spec.name, tensor: try executor.output(i)))
         }
         if let output { try write(outputs, to: output) }
         if expected != nil {
             if try !compare(outputs, recorded) { throw ExitCode(1) }
         } else {
-            for o in outputs { print(try summary(o.name, o.array)) }
+            for o in outputs { print(try summary(o.name, o.tensor)) }
         }
     }
 
-    private func write(_ outputs: [(name: String, array: NDArray)], to path: String) throws {
+    private func write(_ outputs: [(name: String, tensor: NDArray)], to path: String) throws {
         if path.hasSuffix(".npy") {
             guard outputs.count == 1 else {
                 throw ApusError(
                     "CLI002", "a .npy file holds one array", expected: "1 output", actual: "\(outputs.count)",
                     hint: "write a .npz file")
             }
-            try outputs[0].array.saveNPY(path)
+            try outputs[0].tensor.saveNPY(path)
         } else {
             try NDArray.saveNPZ(path, outputs)
         }
@@ -75,7 +75,7 @@ struct Run: ParsableCommand {
 
     /// Prints the largest error of each output; false if one is out of tolerance.
     private func compare(
-        _ outputs: [(name: String, array: NDArray)], _ recorded: [(name: String, tensor: NDArray)]
+        _ outputs: [(name: String, tensor: NDArray)], _ recorded: [(name: String, tensor: NDArray)]
     ) throws -> Bool {
         var good = true
         for (i, r) in recorded.enumerated() {
@@ -85,7 +85,7 @@ struct Run: ParsableCommand {
                 good = false
                 continue
             }
-            let c = try OutputComparison(o.array, r.tensor, rtol: rtol, atol: atol)
+            let c = try OutputComparison(o.tensor, r.tensor, rtol: rtol, atol: atol)
             print("\(r.name): \(c)")
             if !c.isWithin { good = false }
         }

@@ -35,7 +35,9 @@ public func verifyLowered(_ f: PrimFunc) throws {
     postOrderVisit(
         f.body,
         expr: { e in
-            if e.kind == .producerLoad || e.kind == .reduce { problem = problem ?? "a tensor expression (\(e.kind))" }
+            if e.kind == .producerLoad || e.kind == .reduce {
+                problem = problem ?? "a tensor expression (\(e.kind))"
+            }
             if let load = e as? BufferLoad, load.indices.count != 1 {
                 problem = problem ?? "an access of \(load.buffer.name) with \(load.indices.count) indices"
             }
@@ -51,7 +53,8 @@ public func verifyLowered(_ f: PrimFunc) throws {
             case .bufferStore:
                 let store = unsafeDowncast(s, to: BufferStore.self)
                 if store.indices.count != 1 {
-                    problem = problem ?? "an access of \(store.buffer.name) with \(store.indices.count) indices"
+                    problem =
+                        problem ?? "an access of \(store.buffer.name) with \(store.indices.count) indices"
                 }
             default: break
             }
@@ -59,5 +62,7 @@ public func verifyLowered(_ f: PrimFunc) throws {
     guard let problem else { return }
     throw ApusError(
         "LOW001", "the function cannot be lowered: it still contains \(problem)",
-        hint: "tensor expressions become blocks by createPrimFunc; a disabled lowering pass leaves its input as it is")
+        hint:
+            "tensor expressions become blocks by createPrimFunc; a disabled lowering pass leaves its input as it is"
+    )
 }

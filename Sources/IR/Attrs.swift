@@ -28,7 +28,8 @@ extension AttrValue: Equatable {
         case (.string(let x), .string(let y)): return x == y
         case (.dtype(let x), .dtype(let y)): return x == y
         case (.ints(let x), .ints(let y)): return x == y
-        case (.floats(let x), .floats(let y)): return x == y
+        case (.floats(let x), .floats(let y)):
+            return x.count == y.count && zip(x, y).allSatisfy { $0 == $1 || ($0.isNaN && $1.isNaN) }
         case (.strings(let x), .strings(let y)): return x == y
         case (.node(let x), .node(let y)): return structuralEqual(x, y)
         case (.list(let x), .list(let y)): return x == y

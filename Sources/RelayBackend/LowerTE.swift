@@ -40,7 +40,7 @@ private struct TELowering {
 
     mutating func run(_ function: Relay.Function) throws -> Relay.Function {
         var cache = self
-        let body = try Relay.rewrite(function.body) { old, node in
+        let body = try Relay.rewrite(function.body, intoFunctions: false) { old, node in
             guard let call = node as? Relay.Call, let primitive = call.op as? Relay.Function,
                 primitive.attrs.bool("primitive") == true, !isViewOnly(primitive)
             else { return node }

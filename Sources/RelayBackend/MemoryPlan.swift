@@ -57,7 +57,7 @@ struct GraphPlanner {
             inputs.append(ExecutablePlan.TensorSpec(name: inputNames[i], shape: type.shape, dtype: type.dtype))
             views[ObjectIdentifier(p)] = [ExecutablePlan.View(.input(i), shape: type.shape, dtype: type.dtype)]
         }
-        let nodes = Relay.postOrder(function.body)
+        let nodes = Relay.postOrder(function.body, intoFunctions: false)
         let lastUse = lastUses(nodes, function.body)
         var instructions: [ExecutablePlan.Instruction] = []
         for (i, node) in nodes.enumerated() {

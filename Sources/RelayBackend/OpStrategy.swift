@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRelay
+import ApusRelayTransforms
 import ApusRuntime
 import ApusSupport
 import ApusTE
@@ -55,6 +56,17 @@ public let opStrategyKey = OpAttrKey<OpStrategy>("FTVMStrategy")
 public enum OpStrategies {
     private static let once: Void = {
         Relay.registerAll()
+        PackedOps.registerAll()
+        let packed = OpImplementation("conv2d_NCHWc.cpu") { attrs, inputs, _ in
+            guard inputs.count == 2 else { throw ApusError("BACKEND009", "a convolution has two operands") }
+            return [
+                try TOPI.conv2dNCHWc(
+                    inputs[0], inputs[1], strides: attrs.ints("strides") ?? [1, 1],
+                    padding: attrs.ints("padding") ?? [0, 0, 0, 0], dilation: attrs.ints("dilation") ?? [1, 1],
+                    groups: attrs.int("groups") ?? 1)
+            ]
+        }
+        Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))
         for name in TOPI.table.keys.sorted() {
             guard let op = Op.find(name), let compute = TOPI.table[name] else { continue }
             var strategy = op[opStrategyKey] ?? OpStrategy()

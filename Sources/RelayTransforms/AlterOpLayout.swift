@@ -230,8 +230,8 @@ private struct LayoutRewriter {
             ])
     }
 
-    /// A dense layer of constant weight with its weight in panels of one vector of outputs; outputs that do not fill
-    /// the last panel are computed on zeros and cut off.
+    /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed
+    /// on zeros and cut off.
     private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
         guard call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
             let type = call.tensorType, type.dtype == .float32, call.args[1].tensorType?.dtype == .float32,
@@ -249,16 +249,12 @@ private struct LayoutRewriter {
                 ["pad_width": .ints([0, panels * block - n, 0, 0]), "pad_mode": "constant"])
         }
         w = try transform(w, from: "NK", to: "NK\(block)n")
-        var result = try Relay.call(
+        let all = try Relay.call(
             "nn.contrib_dense_pack", [try plain(call.args[0]), w], ["units": .int(panels * block)])
-        if panels * block != n {
-            result = try Relay.call(
-                "strided_slice", [result],
-                [
-                    "begin": .ints([0]), "end": .ints([n]), "strides": .ints([1]),
-                    "axes": .ints([shape.count - 1]),
-                ])
-        }
-        return result
+        if panels * block == n { return all }
+        // Whole vectors are computed and the rest is cut off: a tail in the kernel would cost more.
+        return try Relay.call(
+            "strided_slice", [all],
+            ["begin": .ints([0]), "end": .ints([n]), "strides": .ints([1]), "axes": .ints([shape.count - 1])])
     }
 }

@@ -3,7 +3,8 @@ import ApusNode
 import ApusRuntime
 import ApusSupport
 
-/// What evaluating an expression may do: the strongest effect of its calls; reading a buffer is reading state.
+/// What evaluating an expression may do: the strongest effect of its calls; reading a buffer is reading
+/// state.
 public func sideEffect(of e: PrimExpr) -> CallEffect {
     var worst = CallEffect.pure
     postOrderVisit(e) { x in
@@ -62,8 +63,8 @@ public func statementCount(_ s: Stmt) -> Int {
     return count
 }
 
-/// Arithmetic operations that a statement does on data (not on indices): each lane counts, `fma` counts twice, of
-/// the sides of a condition the larger counts, a loop of unknown extent counts as one iteration.
+/// Arithmetic operations that a statement does on data (not on indices): each lane counts, `fma` counts
+/// twice, of the sides of a condition the larger counts, a loop of unknown extent counts as one iteration.
 public func estimateFlops(_ s: Stmt) -> Double {
     switch s.stmtKind {
     case .letStmt:
@@ -75,7 +76,8 @@ public func estimateFlops(_ s: Stmt) -> Double {
     case .seq: return unsafeDowncast(s, to: SeqStmt.self).stmts.reduce(0) { $0 + estimateFlops($1) }
     case .ifThenElse:
         let s = unsafeDowncast(s, to: IfThenElse.self)
-        return flops(s.condition) + Swift.max(estimateFlops(s.thenCase), s.elseCase.map { estimateFlops($0) } ?? 0)
+        return flops(s.condition)
+            + Swift.max(estimateFlops(s.thenCase), s.elseCase.map { estimateFlops($0) } ?? 0)
     case .evaluate: return flops(unsafeDowncast(s, to: Evaluate.self).value)
     case .forLoop:
         let s = unsafeDowncast(s, to: For.self)

@@ -3,10 +3,10 @@ import ApusNode
 import ApusRuntime
 import ApusSupport
 
-/// The regions that a block's body reads and writes, in terms of the block's own variables: loops inside the block
-/// and inner blocks are covered by ranges. Per buffer one box, the hull of all accesses; a dimension whose bounds are
-/// not simple (not linear in the loops inside) is taken whole. Buffers that the block allocates are left out. What an
-/// inner block accesses is taken from its own signature where it has one.
+/// The regions that a block's body reads and writes, in terms of the block's own variables: loops inside the
+/// block and inner blocks are covered by ranges. Per buffer one box, the hull of all accesses; a dimension
+/// whose bounds are not simple (not linear in the loops inside) is taken whole. Buffers that the block
+/// allocates are left out. What an inner block accesses is taken from its own signature where it has one.
 ///
 /// (TVM's `GetBlockAccessRegion`.)
 public func blockAccessRegion(_ block: Block) -> (reads: [BufferRegion], writes: [BufferRegion]) {
@@ -34,7 +34,9 @@ struct TIRLinear {
             switch b.kind {
             case .add, .sub:
                 let sign = b.kind == .add ? factor : 0 - factor
-                guard let x = TIRLinear(b.a, times: factor), let y = TIRLinear(b.b, times: sign) else { return nil }
+                guard let x = TIRLinear(b.a, times: factor), let y = TIRLinear(b.b, times: sign) else {
+                    return nil
+                }
                 self = x
                 if !add(y) { return nil }
                 return
@@ -70,7 +72,9 @@ struct TIRLinear {
 
     /// `a - b` if it is a constant.
     static func difference(_ a: PrimExpr, _ b: PrimExpr) -> Int? {
-        guard var x = TIRLinear(a), let y = TIRLinear(b, times: -1), x.add(y), x.terms.isEmpty else { return nil }
+        guard var x = TIRLinear(a), let y = TIRLinear(b, times: -1), x.add(y), x.terms.isEmpty else {
+            return nil
+        }
         return x.constant
     }
 }
@@ -95,7 +99,9 @@ private struct RegionTable {
         }
         boxes[b] = zip(known, box).map { x, y in
             guard let x, let y else { return nil }
-            guard let lo = TIRLinear.difference(x.lo, y.lo), let hi = TIRLinear.difference(x.hi, y.hi) else { return nil }
+            guard let lo = TIRLinear.difference(x.lo, y.lo), let hi = TIRLinear.difference(x.hi, y.hi) else {
+                return nil
+            }
             return Bounds(lo: lo <= 0 ? x.lo : y.lo, hi: hi >= 0 ? x.hi : y.hi)
         }
     }
@@ -227,7 +233,9 @@ private final class RegionCollector: StmtExprVisitor {
         case .floorMod:
             let b = unsafeDowncast(e, to: BinaryExpr.self)
             guard let c = b.b.asInt, c > 0, let x = bounds(b.a) else { return fixed(e) }
-            if let n = TIRLinear.difference(x.hi, x.lo), n == 0 { return Bounds(lo: floorMod(x.lo, b.b), hi: floorMod(x.lo, b.b)) }
+            if let n = TIRLinear.difference(x.hi, x.lo), n == 0 {
+                return Bounds(lo: floorMod(x.lo, b.b), hi: floorMod(x.lo, b.b))
+            }
             return Bounds(lo: IntImm(0, dtype: e.dtype), hi: IntImm(c - 1, dtype: e.dtype))
         case .min, .max:
             let b = unsafeDowncast(e, to: BinaryExpr.self)
@@ -244,7 +252,9 @@ private final class RegionCollector: StmtExprVisitor {
         case .broadcast: return bounds(unsafeDowncast(e, to: Broadcast.self).value)
         case .cast:
             let c = unsafeDowncast(e, to: Cast.self)
-            guard c.value.dtype.isInteger, c.dtype.bits >= c.value.dtype.bits, let x = bounds(c.value) else { return nil }
+            guard c.value.dtype.isInteger, c.dtype.bits >= c.value.dtype.bits, let x = bounds(c.value) else {
+                return nil
+            }
             return Bounds(lo: ApusTIR.cast(c.dtype.element, x.lo), hi: ApusTIR.cast(c.dtype.element, x.hi))
         default: return fixed(e)
         }

@@ -30,14 +30,16 @@ public func undefinedVariables(of e: PrimExpr) -> [Var] {
     return walk.free()
 }
 
-/// Free variables of a statement in order of first use, the data and shape variables of undeclared buffers included.
+/// Free variables of a statement in order of first use, the data and shape variables of undeclared buffers
+/// included.
 public func undefinedVariables(of s: Stmt) -> [Var] {
     let walk = UseWalker()
     walk.visit(s)
     return walk.free()
 }
 
-/// Free variables of a function's body and signature: none, if it is well formed and has no views of foreign memory.
+/// Free variables of a function's body and signature: none, if it is well formed and has no views of foreign
+/// memory.
 public func undefinedVariables(of f: PrimFunc) -> [Var] {
     let walk = UseWalker()
     for p in f.params { walk.define(p) }

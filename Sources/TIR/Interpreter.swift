@@ -14,12 +14,13 @@ public enum TIRArgument: Sendable, ExpressibleByIntegerLiteral, ExpressibleByFlo
     public init(floatLiteral value: Double) { self = .float(value) }
 }
 
-/// Executes loop IR as it is written, before or after any transformation: the reference that transformations and
-/// code generators are tested against. Every access is checked; all arithmetic is that of the types.
+/// Executes loop IR as it is written, before or after any transformation: the reference that transformations
+/// and code generators are tested against. Every access is checked; all arithmetic is that of the types.
 ///
-/// Parallel, vectorized, unrolled and thread-bound loops run in order. Fresh memory is filled with 0xFF (NaN, -1), so
-/// that a read before a write shows. TIR160 arguments, TIR161 out of bounds, TIR162 not executable, TIR163 step
-/// limit, TIR164 division by zero, TIR166 undefined variable, TIR167 memory that is not there, TIR168 call depth.
+/// Parallel, vectorized, unrolled and thread-bound loops run in order. Fresh memory is filled with 0xFF (NaN,
+/// -1), so that a read before a write shows. TIR160 arguments, TIR161 out of bounds, TIR162 not executable,
+/// TIR163 step limit, TIR164 division by zero, TIR166 undefined variable, TIR167 memory that is not there,
+/// TIR168 call depth.
 public enum TIRInterpreter {
     /// Bounds and surroundings of a run.
     public struct Options: Sendable {
@@ -77,7 +78,9 @@ public enum TIRInterpreter {
     }
 
     /// The lanes of a vector (or scalar) expression as numbers; see `evaluate`.
-    public static func evaluateLanes(_ e: PrimExpr, _ variables: [Var: TIRArgument] = [:]) throws -> [TIRArgument] {
+    public static func evaluateLanes(_ e: PrimExpr, _ variables: [Var: TIRArgument] = [:]) throws
+        -> [TIRArgument]
+    {
         try withLargeStack { () throws -> [TIRArgument] in
             let context = TIRRunContext(module: nil, options: Options())
             let compiler = TIRCompiler(context)
@@ -139,7 +142,8 @@ enum TIRValue {
         case .float(let v): self = .float(v)
         case .array(let v):
             guard v.device.isHostAccessible else {
-                throw ApusError("TIR160", "the interpreter needs tensors in host memory", actual: "\(v.device)")
+                throw ApusError(
+                    "TIR160", "the interpreter needs tensors in host memory", actual: "\(v.device)")
             }
             self = .handle(TIRHandle(v))
         }
@@ -272,7 +276,8 @@ final class TIRCompiledFunction {
                 compiler.define(p)
                 params.append((slot: try compiler.slot(p), dtype: p.dtype))
             }
-            // Variables that stand alone in a shape take their value from the argument; expressions are checked.
+            // Variables that stand alone in a shape take their value from the argument; expressions are
+            // checked.
             var checks: [() throws -> TIRCompiler.Run] = []
             for (p, b) in f.bufferMap { try bind(p, b, compiler, &checks) }
             for c in checks { binders.append(try c()) }
@@ -286,7 +291,8 @@ final class TIRCompiledFunction {
         _ p: Var, _ b: Buffer, _ compiler: TIRCompiler, _ checks: inout [() throws -> TIRCompiler.Run]
     ) throws {
         guard case .handle(let from) = try compiler.slot(p) else {
-            throw ApusError("TIR160", "the parameter of a buffer is a handle", actual: "\(p.name): \(p.dtype)")
+            throw ApusError(
+                "TIR160", "the parameter of a buffer is a handle", actual: "\(p.name): \(p.dtype)")
         }
         compiler.define(b.data)
         guard case .handle(let to) = try compiler.slot(b.data) else {
@@ -302,7 +308,8 @@ final class TIRCompiledFunction {
             if let a = h.array {
                 guard a.dtype == dtype, a.shape.count == rank else {
                     throw ApusError(
-                        "TIR160", "the tensor for `\(label)` does not fit", expected: "\(dtype) of rank \(rank)",
+                        "TIR160", "the tensor for `\(label)` does not fit",
+                        expected: "\(dtype) of rank \(rank)",
                         actual: "\(a.dtype) \(a.shape)")
                 }
                 if plain && !a.isContiguous {
@@ -362,16 +369,20 @@ final class TIRCompiledFunction {
         try within("function: \(name)") {
             guard args.count == params.count else {
                 throw ApusError(
-                    "TIR160", "wrong number of arguments", expected: "\(params.count)", actual: "\(args.count)")
+                    "TIR160", "wrong number of arguments", expected: "\(params.count)",
+                    actual: "\(args.count)")
             }
             context.depth += 1
             defer { context.depth -= 1 }
             if context.depth > context.options.maxCallDepth {
-                throw ApusError("TIR168", "calls nest too deeply", expected: "at most \(context.options.maxCallDepth)")
+                throw ApusError(
+                    "TIR168", "calls nest too deeply", expected: "at most \(context.options.maxCallDepth)")
             }
             let frame = TIRFrame(counts, context)
             for (i, p) in params.enumerated() {
-                try within("parameter: \(function.params[i].name)") { try frame.set(p.slot, args[i], p.dtype) }
+                try within("parameter: \(function.params[i].name)") {
+                    try frame.set(p.slot, args[i], p.dtype)
+                }
             }
             for b in binders { try b(frame) }
             do {

@@ -26,7 +26,8 @@ extension TIRCompiler {
             case .floats(let i): return .floats { $0.floatVectors[i] }
             case .handle(let i): return .handle { $0.handles[i] }
             }
-        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge,
+            .and, .or:
             return try binaryCode(unsafeDowncast(e, to: BinaryExpr.self))
         case .not:
             switch try expr(unsafeDowncast(e, to: Not.self).a) {
@@ -39,7 +40,8 @@ extension TIRCompiler {
             return try castCode(try expr(c.value), from: c.value.dtype, to: c.dtype)
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
-            return try choose(try expr(s.condition), try expr(s.trueValue), try expr(s.falseValue), e, lazy: false)
+            return try choose(
+                try expr(s.condition), try expr(s.trueValue), try expr(s.falseValue), e, lazy: false)
         case .bufferLoad:
             let l = unsafeDowncast(e, to: BufferLoad.self)
             return try load(l.buffer, l.indices)
@@ -70,7 +72,8 @@ extension TIRCompiler {
             let n = b.lanes
             switch try expr(b.value) {
             case .int(let f): return n == 1 ? .int(f) : .ints { [Int](repeating: try f($0), count: n) }
-            case .float(let f): return n == 1 ? .float(f) : .floats { [Double](repeating: try f($0), count: n) }
+            case .float(let f):
+                return n == 1 ? .float(f) : .floats { [Double](repeating: try f($0), count: n) }
             default: throw unsupported(e)
             }
         case .shuffle: return try shuffleCode(unsafeDowncast(e, to: Shuffle.self))
@@ -176,7 +179,9 @@ extension TIRCompiler {
         let source = s.element
         let e = d.element
         if e.isHandle || source.isHandle {
-            guard case .handle(let f) = value, e.isHandle else { throw ApusError("TIR162", "a pointer is no number") }
+            guard case .handle(let f) = value, e.isHandle else {
+                throw ApusError("TIR162", "a pointer is no number")
+            }
             return .handle(f)
         }
         let intToInt: (Int) -> Int = { e.isBool ? ($0 != 0 ? 1 : 0) : TIRMath.wrapped($0, e) }
@@ -275,7 +280,8 @@ extension TIRCompiler {
             return v
         }
         let total = s.vectors.reduce(0) { $0 + Int($1.dtype.lanes) }
-        guard indices.allSatisfy({ $0 >= 0 && $0 < total }), s.vectors.allSatisfy({ $0.dtype.isInteger }) else {
+        guard indices.allSatisfy({ $0 >= 0 && $0 < total }), s.vectors.allSatisfy({ $0.dtype.isInteger })
+        else {
             throw unsupported(s)
         }
         if indices.count == 1 { return .int { try all($0)[indices[0]] } }
@@ -374,7 +380,9 @@ extension TIRCompiler {
             switch (try expr(try arg(0)), try expr(try arg(1))) {
             case (.float(let a), .float(let b)): return .float { TIRMath.rounded(g(try a($0), try b($0)), e) }
             case (.floats(let a), .floats(let b)):
-                return .floats { f in try TIRCompiler.lanes(try a(f), try b(f)) { TIRMath.rounded(g($0, $1), e) } }
+                return .floats { f in
+                    try TIRCompiler.lanes(try a(f), try b(f)) { TIRMath.rounded(g($0, $1), e) }
+                }
             default: throw unsupported(c)
             }
         }
@@ -396,7 +404,8 @@ extension TIRCompiler {
             let b = c.args.count > 1 ? try expr(c.args[1]) : a
             switch (a, b) {
             case (.int(let a), .int(let b)): return .int { try g(try a($0), try b($0)) }
-            case (.ints(let a), .ints(let b)): return .ints { f in try TIRCompiler.lanes(try a(f), try b(f), g) }
+            case (.ints(let a), .ints(let b)):
+                return .ints { f in try TIRCompiler.lanes(try a(f), try b(f), g) }
             default: throw unsupported(c)
             }
         }
@@ -442,7 +451,8 @@ extension TIRCompiler {
         default: op = { TIRMath.rounded($0 * $1 + $2, d) }
         }
         switch (a, b, c) {
-        case (.float(let x), .float(let y), .float(let z)): return .float { op(try x($0), try y($0), try z($0)) }
+        case (.float(let x), .float(let y), .float(let z)):
+            return .float { op(try x($0), try y($0), try z($0)) }
         case (.floats(let x), .floats(let y), .floats(let z)):
             return .floats { f in
                 let p = try TIRCompiler.lanes(try x(f), try y(f)) { ($0, $1) }
@@ -462,12 +472,14 @@ extension TIRCompiler {
         let toFloat: (Int) -> Double = { TIRMath.decode(UInt64(truncatingIfNeeded: $0), d) }
         let same: (Double) -> Double = { TIRMath.decode(TIRMath.encode($0, s), d) }
         switch try expr(value) {
-        case .int(let f): return d.isFloat ? .float { toFloat(try f($0)) } : .int { TIRMath.wrapped(try f($0), d) }
+        case .int(let f):
+            return d.isFloat ? .float { toFloat(try f($0)) } : .int { TIRMath.wrapped(try f($0), d) }
         case .float(let f): return d.isFloat ? .float { same(try f($0)) } : .int { toInt(try f($0)) }
         case .ints(let f):
             return d.isFloat
                 ? .floats { try f($0).map(toFloat) } : .ints { try f($0).map { TIRMath.wrapped($0, d) } }
-        case .floats(let f): return d.isFloat ? .floats { try f($0).map(same) } : .ints { try f($0).map(toInt) }
+        case .floats(let f):
+            return d.isFloat ? .floats { try f($0).map(same) } : .ints { try f($0).map(toInt) }
         case .handle: throw unsupported(e)
         }
     }
@@ -515,7 +527,8 @@ extension TIRCompiler {
             args.removeFirst()
             external = context.options.externs[name]
             if external == nil {
-                throw ApusError("TIR162", "no function `\(name)` is given to the interpreter", hint: "Options.externs")
+                throw ApusError(
+                    "TIR162", "no function `\(name)` is given to the interpreter", hint: "Options.externs")
             }
         }
         let values: [(TIRFrame) throws -> TIRValue] = try args.map { a in
@@ -549,6 +562,7 @@ extension TIRCompiler {
         guard let base = h.base, h.offset >= 0, h.offset <= h.bytes else {
             throw ApusError("TIR167", "a pointer to no memory is passed")
         }
-        return NDArray(borrowing: base + h.offset, shape: [h.bytes - h.offset], dtype: .uint8, owner: h.storage)
+        return NDArray(
+            borrowing: base + h.offset, shape: [h.bytes - h.offset], dtype: .uint8, owner: h.storage)
     }
 }

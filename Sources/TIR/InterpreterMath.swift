@@ -4,9 +4,9 @@ import ApusSupport
 import Glibc
 
 // Scalar arithmetic of every element type. Integers of all widths travel as `Int`: signed ones sign-extended,
-// unsigned ones zero-extended, 64-bit unsigned ones as their bit pattern. Floats travel as the `Double` they equal.
-// For + - * / and sqrt of floats of at most 32 bits, double arithmetic followed by one rounding is the correctly
-// rounded result (Figueroa 1995: 53 >= 2 * 24 + 2).
+// unsigned ones zero-extended, 64-bit unsigned ones as their bit pattern. Floats travel as the `Double` they
+// equal. For + - * / and sqrt of floats of at most 32 bits, double arithmetic followed by one rounding is the
+// correctly rounded result (Figueroa 1995: 53 >= 2 * 24 + 2).
 
 enum TIRMath {
     typealias IntOp = (Int, Int) throws -> Int
@@ -46,7 +46,9 @@ enum TIRMath {
             let e = d.element
             return { a, b in wrapped(op(a, b), e) }
         }
-        func dividing(_ signed: @escaping (Int, Int) -> Int, _ unsigned: @escaping (UInt, UInt) -> UInt) -> IntOp {
+        func dividing(_ signed: @escaping (Int, Int) -> Int, _ unsigned: @escaping (UInt, UInt) -> UInt)
+            -> IntOp
+        {
             let e = d.element
             return { a, b in
                 if b == 0 { throw divisionByZero() }
@@ -54,7 +56,9 @@ enum TIRMath {
                 return wrapped(signed(a, b), e)
             }
         }
-        func comparing(_ signed: @escaping (Int, Int) -> Bool, _ unsigned: @escaping (UInt, UInt) -> Bool) -> IntOp {
+        func comparing(_ signed: @escaping (Int, Int) -> Bool, _ unsigned: @escaping (UInt, UInt) -> Bool)
+            -> IntOp
+        {
             if unsigned64 { return { a, b in unsigned(UInt(bitPattern: a), UInt(bitPattern: b)) ? 1 : 0 } }
             return { a, b in signed(a, b) ? 1 : 0 }
         }
@@ -63,7 +67,8 @@ enum TIRMath {
         case .sub: return wrapping { $0 &- $1 }
         case .mul: return wrapping { $0 &* $1 }
         case .div: return dividing({ $0.dividedReportingOverflow(by: $1).partialValue }, { $0 / $1 })
-        case .mod: return dividing({ $0.remainderReportingOverflow(dividingBy: $1).partialValue }, { $0 % $1 })
+        case .mod:
+            return dividing({ $0.remainderReportingOverflow(dividingBy: $1).partialValue }, { $0 % $1 })
         case .floorDiv:
             return dividing(
                 { a, b in
@@ -253,8 +258,8 @@ enum TIRMath {
         }
     }
 
-    /// `Intrinsics.bitwise` of one type; the second argument of unary ones is ignored. A shift by the width or more
-    /// leaves no bit of the operand (only its sign for a signed shift to the right).
+    /// `Intrinsics.bitwise` of one type; the second argument of unary ones is ignored. A shift by the width
+    /// or more leaves no bit of the operand (only its sign for a signed shift to the right).
     static func bitwise(_ name: String, _ d: DataType) -> IntOp? {
         let e = d.element
         let bits = Int(d.bits)

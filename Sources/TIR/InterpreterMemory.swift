@@ -8,7 +8,8 @@ extension TIRCompiler {
 
     private static func outOfBounds(_ b: String, _ axis: Int, _ index: Int, _ extent: Int) -> ApusError {
         ApusError(
-            "TIR161", "index out of bounds", at: ["buffer: \(b)", "dimension: \(axis)"], expected: "0..<\(extent)",
+            "TIR161", "index out of bounds", at: ["buffer: \(b)", "dimension: \(axis)"],
+            expected: "0..<\(extent)",
             actual: "\(index)")
     }
 
@@ -18,8 +19,11 @@ extension TIRCompiler {
             actual: "\(offset)")
     }
 
-    /// The byte address of an element at an element offset within the buffer's data, checked against the memory.
-    private func located(_ b: Buffer, bytes size: Int) throws -> (TIRFrame, Int) throws -> UnsafeMutableRawPointer {
+    /// The byte address of an element at an element offset within the buffer's data, checked against the
+    /// memory.
+    private func located(_ b: Buffer, bytes size: Int) throws -> (TIRFrame, Int) throws ->
+        UnsafeMutableRawPointer
+    {
         let slot = try handleSlot(b.data)
         let width = b.dtype.byteCount
         let label = b.name
@@ -70,7 +74,9 @@ extension TIRCompiler {
                 var sum = 0
                 for k in fns.indices {
                     let i = try fns[k](f)
-                    if i < 0 || i >= dims[k].extent { throw TIRCompiler.outOfBounds(label, k, i, dims[k].extent) }
+                    if i < 0 || i >= dims[k].extent {
+                        throw TIRCompiler.outOfBounds(label, k, i, dims[k].extent)
+                    }
                     sum = sum &+ i &* dims[k].stride
                 }
                 return sum
@@ -95,7 +101,8 @@ extension TIRCompiler {
         try checkType(b.dtype)
         guard indices.count == b.rank else {
             throw ApusError(
-                "TIR162", "`\(b.name)` is accessed with another rank", expected: "\(b.rank)", actual: "\(indices.count)")
+                "TIR162", "`\(b.name)` is accessed with another rank", expected: "\(b.rank)",
+                actual: "\(indices.count)")
         }
     }
 
@@ -121,7 +128,9 @@ extension TIRCompiler {
     }
 
     /// The addresses of the elements that a vector index names.
-    private func addresses(_ b: Buffer, _ indices: [PrimExpr]) throws -> (TIRFrame) throws -> [UnsafeMutableRawPointer] {
+    private func addresses(_ b: Buffer, _ indices: [PrimExpr]) throws -> (TIRFrame) throws ->
+        [UnsafeMutableRawPointer]
+    {
         try check(b, indices)
         guard let last = indices.last, case .ints(let lanes) = try expr(last) else {
             let one = try address(b, indices)
@@ -186,7 +195,9 @@ extension TIRCompiler {
         case (.float, 32): return { p, v in p.storeBytes(of: Float(v), as: Float.self) }
         default:
             let e = d.element
-            return { p, v in p.storeBytes(of: UInt16(truncatingIfNeeded: TIRMath.encode(v, e)), as: UInt16.self) }
+            return { p, v in
+                p.storeBytes(of: UInt16(truncatingIfNeeded: TIRMath.encode(v, e)), as: UInt16.self)
+            }
         }
     }
 
@@ -227,7 +238,8 @@ extension TIRCompiler {
         let e = b.dtype.element
         let width = e.byteCount
         let inner = Int(b.dtype.lanes)
-        let mismatch = ApusError("TIR162", "the value stored in `\(b.name)` has another type", expected: "\(b.dtype)")
+        let mismatch = ApusError(
+            "TIR162", "the value stored in `\(b.name)` has another type", expected: "\(b.dtype)")
         switch value {
         case .int(let g):
             guard e.isInteger, inner == 1, (indices.last?.dtype.lanes ?? 1) == 1 else { throw mismatch }
@@ -259,7 +271,9 @@ extension TIRCompiler {
                 let v = try g(f)
                 let places = try all(f)
                 guard v.count == places.count * inner else { throw mismatch }
-                for (i, p) in places.enumerated() { for k in 0..<inner { write(p + k * width, v[i * inner + k]) } }
+                for (i, p) in places.enumerated() {
+                    for k in 0..<inner { write(p + k * width, v[i * inner + k]) }
+                }
             }
         case .floats(let g):
             guard e.isFloat else { throw mismatch }
@@ -269,7 +283,9 @@ extension TIRCompiler {
                 let v = try g(f)
                 let places = try all(f)
                 guard v.count == places.count * inner else { throw mismatch }
-                for (i, p) in places.enumerated() { for k in 0..<inner { write(p + k * width, v[i * inner + k]) } }
+                for (i, p) in places.enumerated() {
+                    for k in 0..<inner { write(p + k * width, v[i * inner + k]) }
+                }
             }
         case .handle: throw mismatch
         }

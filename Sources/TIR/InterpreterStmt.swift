@@ -322,7 +322,9 @@ final class TIRCompiler {
         case .bfloat: ok = d.bits == 16
         case .handle: ok = false
         }
-        if !ok || d.lanes == 0 { throw ApusError("TIR162", "memory of this type cannot be interpreted", actual: "\(d)") }
+        if !ok || d.lanes == 0 {
+            throw ApusError("TIR162", "memory of this type cannot be interpreted", actual: "\(d)")
+        }
     }
 
     private func allocation(_ b: Buffer) throws -> Run {
@@ -344,7 +346,9 @@ final class TIRCompiler {
                 for (n, s) in zip(shape, strides) {
                     let (step, o1) = (n - 1).multipliedReportingOverflow(by: try s(f))
                     let (sum, o2) = last.addingReportingOverflow(step)
-                    if o1 || o2 || step < 0 { throw ApusError("TIR167", "`\(label)` has strides that cannot be") }
+                    if o1 || o2 || step < 0 {
+                        throw ApusError("TIR167", "`\(label)` has strides that cannot be")
+                    }
                     last = sum
                 }
                 count = last &+ 1
@@ -367,10 +371,13 @@ final class TIRCompiler {
         var result: [IntFn] = []
         for i in 0..<b.rank {
             let inner = b.shape[(i + 1)...]
-            if let known = inner.reduce(Optional(1), { p, e in
-                guard let p, let n = e.asInt else { return nil }
-                return p &* n
-            }) {
+            if let known = inner.reduce(
+                Optional(1),
+                { p, e in
+                    guard let p, let n = e.asInt else { return nil }
+                    return p &* n
+                })
+            {
                 result.append { _ in known }
             } else {
                 let dims = try inner.map { try int($0) }
@@ -388,7 +395,9 @@ final class TIRCompiler {
     private func match(_ m: MatchBufferRegion) throws -> Run {
         let source = m.source.buffer
         let b = m.buffer
-        guard m.source.region.count == source.rank else { throw ApusError("TIR162", "a region of another rank") }
+        guard m.source.region.count == source.rank else {
+            throw ApusError("TIR162", "a region of another rank")
+        }
         let from = try handleSlot(source.data)
         let mins = try m.source.region.map { try int($0.min) }
         let extents = try m.source.region.map { try int($0.extent) }
@@ -445,7 +454,8 @@ final class TIRCompiler {
                 for v in views.reversed() {
                     let n = try v.extent(f)
                     if n > 1, try v.stride(f) != expected {
-                        throw ApusError("TIR160", "the view `\(label)` is not compact", hint: "give it strides")
+                        throw ApusError(
+                            "TIR160", "the view `\(label)` is not compact", hint: "give it strides")
                     }
                     expected = expected &* n
                 }

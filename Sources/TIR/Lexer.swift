@@ -100,7 +100,8 @@ struct TIRLexer {
             case UInt8(ascii: "#"): skipComment()
             case UInt8(ascii: "\""): try string()
             case UInt8(ascii: "0")...UInt8(ascii: "9"): try number()
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "_"):
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "_"):
                 word()
             default: try sign(c)
             }
@@ -139,7 +140,9 @@ struct TIRLexer {
                 indents.removeLast()
                 add(.dedent, "", at)
             }
-            if width != indents[indents.count - 1] { throw failure("the indentation fits no enclosing block") }
+            if width != indents[indents.count - 1] {
+                throw failure("the indentation fits no enclosing block")
+            }
         }
         return false
     }
@@ -149,7 +152,8 @@ struct TIRLexer {
         while at < bytes.count {
             let c = bytes[at]
             let plain =
-                (c >= UInt8(ascii: "a") && c <= UInt8(ascii: "z")) || (c >= UInt8(ascii: "A") && c <= UInt8(ascii: "Z"))
+                (c >= UInt8(ascii: "a") && c <= UInt8(ascii: "z"))
+                || (c >= UInt8(ascii: "A") && c <= UInt8(ascii: "Z"))
                 || (c >= UInt8(ascii: "0") && c <= UInt8(ascii: "9")) || c == UInt8(ascii: "_")
             if !plain { break }
             at += 1
@@ -172,13 +176,17 @@ struct TIRLexer {
         }
         if at < bytes.count, bytes[at] == UInt8(ascii: "e") || bytes[at] == UInt8(ascii: "E") {
             var end = at + 1
-            if end < bytes.count, bytes[end] == UInt8(ascii: "+") || bytes[end] == UInt8(ascii: "-") { end += 1 }
+            if end < bytes.count, bytes[end] == UInt8(ascii: "+") || bytes[end] == UInt8(ascii: "-") {
+                end += 1
+            }
             guard isDigit(end) else { throw failure("a number without an exponent", at: start) }
             kind = .float
             at = end
             while isDigit(at) { at += 1 }
         }
-        if at < bytes.count, (bytes[at] | 0x20) >= UInt8(ascii: "a") && (bytes[at] | 0x20) <= UInt8(ascii: "z") {
+        if at < bytes.count,
+            (bytes[at] | 0x20) >= UInt8(ascii: "a") && (bytes[at] | 0x20) <= UInt8(ascii: "z")
+        {
             throw failure("a letter in a number", at: at)
         }
         add(kind, String(decoding: bytes[start..<at], as: UTF8.self), start)

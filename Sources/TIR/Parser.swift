@@ -6,9 +6,9 @@ import ApusSupport
 /// Reads the text that `TIRPrinter` writes.
 ///
 /// Nothing in a text can stop the process: every error is thrown with line, column and the line itself.
-/// TIR100 malformed token, TIR101 unexpected token, TIR102 unknown name, TIR103 types do not fit, TIR104 number out
-/// of range, TIR105 nested too deeply, TIR106 wrong number of indices or arguments, TIR107 unknown function or
-/// option, TIR108 malformed declaration.
+/// TIR100 malformed token, TIR101 unexpected token, TIR102 unknown name, TIR103 types do not fit, TIR104
+/// number out of range, TIR105 nested too deeply, TIR106 wrong number of indices or arguments, TIR107 unknown
+/// function or option, TIR108 malformed declaration.
 public enum TIRParser {
     /// Levels of nesting that a text may have.
     public static let maxDepth = 2000
@@ -73,7 +73,8 @@ final class TIRTextParser {
     private var log: [(name: String, before: Node?)] = []
     /// The range of each loop variable.
     var loops: [ObjectIdentifier: IRRange] = [:]
-    /// Whether an unknown name defines a variable of the index type: inside the shape of a buffer's declaration.
+    /// Whether an unknown name defines a variable of the index type: inside the shape of a buffer's
+    /// declaration.
     var declaring = false
 
     init(_ text: String, source: String) throws {
@@ -336,7 +337,8 @@ final class TIRTextParser {
                 actual: "\(strides.count)")
         }
         return Buffer(
-            data: data ?? Var(name, type: dataType), dtype: type, shape: shape, strides: strides, elemOffset: offset,
+            data: data ?? Var(name, type: dataType), dtype: type, shape: shape, strides: strides,
+            elemOffset: offset,
             name: name, alignment: alignment)
     }
 

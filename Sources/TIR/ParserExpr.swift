@@ -55,7 +55,8 @@ extension TIRTextParser {
 
     private func checkBool(_ e: PrimExpr, _ place: TIRToken) throws {
         if !e.dtype.element.isBool {
-            throw failure("TIR103", "a condition is needed here", at: place, expected: "bool", actual: "\(e.dtype)")
+            throw failure(
+                "TIR103", "a condition is needed here", at: place, expected: "bool", actual: "\(e.dtype)")
         }
     }
 
@@ -212,7 +213,9 @@ extension TIRTextParser {
             try expect(",")
             let b = try expression()
             try expect(")")
-            let kinds: [String: PrimExprKind] = ["min": .min, "max": .max, "truncdiv": .div, "truncmod": .mod]
+            let kinds: [String: PrimExprKind] = [
+                "min": .min, "max": .max, "truncdiv": .div, "truncmod": .mod,
+            ]
             return try binaryNode(kinds[word] ?? .min, a, b, place)
         case "Select":
             let c = try expression()
@@ -234,7 +237,8 @@ extension TIRTextParser {
             try expect(")")
             guard d.lanes == e.dtype.lanes else {
                 throw failure(
-                    "TIR103", "a cast keeps the lanes", at: place, expected: "\(e.dtype.lanes)", actual: "\(d.lanes)")
+                    "TIR103", "a cast keeps the lanes", at: place, expected: "\(e.dtype.lanes)",
+                    actual: "\(d.lanes)")
             }
             return Cast(d, e)
         case "Ramp":
@@ -245,7 +249,9 @@ extension TIRTextParser {
             try expect(",")
             let n = try lanes()
             try expect(")")
-            guard a.dtype.isInteger || a.dtype.isFloat else { throw failure("TIR103", "numbers are needed", at: place) }
+            guard a.dtype.isInteger || a.dtype.isFloat else {
+                throw failure("TIR103", "numbers are needed", at: place)
+            }
             return Ramp(a, b, n)
         case "Broadcast":
             let e = try expression()
@@ -270,7 +276,9 @@ extension TIRTextParser {
             }
         case "Reduce": return try reduce(place)
         case "var":
-            guard declaring else { throw failure("TIR108", "a variable is declared by a buffer only", at: place) }
+            guard declaring else {
+                throw failure("TIR108", "a variable is declared by a buffer only", at: place)
+            }
             let n = try name()
             try expect(",")
             let v = Var(n, type: try type())
@@ -365,7 +373,9 @@ extension TIRTextParser {
             case "-inf": return -.infinity
             case "nan": return .nan
             default:
-                if s.hasPrefix("nan:"), let bits = UInt64(s.dropFirst(4), radix: 16), Double(bitPattern: bits).isNaN {
+                if s.hasPrefix("nan:"), let bits = UInt64(s.dropFirst(4), radix: 16),
+                    Double(bitPattern: bits).isNaN
+                {
                     return Double(bitPattern: bits)
                 }
                 throw failure("TIR104", "not a number", at: place, actual: String(s.prefix(40)))
@@ -393,12 +403,16 @@ extension TIRTextParser {
             break
         }
         try expect(")")
-        guard let first = vectors.first, vectors.allSatisfy({ $0.dtype.element == first.dtype.element }) else {
+        guard let first = vectors.first, vectors.allSatisfy({ $0.dtype.element == first.dtype.element })
+        else {
             throw failure("TIR103", "a shuffle needs vectors of one element type", at: place)
         }
         let total = vectors.reduce(0) { $0 + Int($1.dtype.lanes) }
-        guard !indices.isEmpty, indices.count <= Int(UInt16.max), indices.allSatisfy({ $0 >= 0 && $0 < total }) else {
-            throw failure("TIR104", "a shuffle picks a lane that is not there", at: place, expected: "0..<\(total)")
+        guard !indices.isEmpty, indices.count <= Int(UInt16.max),
+            indices.allSatisfy({ $0 >= 0 && $0 < total })
+        else {
+            throw failure(
+                "TIR104", "a shuffle picks a lane that is not there", at: place, expected: "0..<\(total)")
         }
         return Shuffle(vectors, indices)
     }

@@ -148,7 +148,8 @@ extension TIRTextParser {
         let place = token
         let c = try expression()
         guard c.dtype == .bool else {
-            throw failure("TIR103", "a condition is needed here", at: place, expected: "bool", actual: "\(c.dtype)")
+            throw failure(
+                "TIR103", "a condition is needed here", at: place, expected: "bool", actual: "\(c.dtype)")
         }
         return c
     }
@@ -199,12 +200,16 @@ extension TIRTextParser {
                         actual: "\(heads.count)")
                 }
                 var vars: [(Var, IRRange)] = []
-                for (n, e) in zip(heads, extents) { vars.append((bind(n, nil, IRRange(extent: e)), IRRange(extent: e))) }
+                for (n, e) in zip(heads, extents) {
+                    vars.append((bind(n, nil, IRRange(extent: e)), IRRange(extent: e)))
+                }
                 var body = try suite()
                 for (v, r) in vars.reversed() { body = For(v, r.min, r.extent, body: body) }
                 return body
             }
-            guard heads.count == 1 else { throw failure("TIR106", "only T.grid has several variables", at: place) }
+            guard heads.count == 1 else {
+                throw failure("TIR106", "only T.grid has several variables", at: place)
+            }
             return try singleLoop(heads[0], place)
         }
     }
@@ -226,7 +231,8 @@ extension TIRTextParser {
                 "thread_binding": .threadBinding,
             ]
             guard token.kind == .word, let k = kinds[token.text] else {
-                throw failure("TIR107", "no such kind of loop", expected: kinds.keys.sorted().joined(separator: ", "))
+                throw failure(
+                    "TIR107", "no such kind of loop", expected: kinds.keys.sorted().joined(separator: ", "))
             }
             kind = k
             advance()
@@ -277,7 +283,8 @@ extension TIRTextParser {
             thread = try iterVar()
             at = after
         }
-        return For(v, r.min, r.extent, kind, body: try suite(), threadBinding: thread, annotations: annotations)
+        return For(
+            v, r.min, r.extent, kind, body: try suite(), threadBinding: thread, annotations: annotations)
     }
 
     /// Skips `T.name(…)`.
@@ -528,7 +535,9 @@ extension TIRTextParser {
             case "expr": value = .node(try expression())
             case "ints", "floats", "strings", "list":
                 let items = try attrItems()
-                if word != "list" && !items.isEmpty { throw failure("TIR108", "only the empty list needs this", at: place) }
+                if word != "list" && !items.isEmpty {
+                    throw failure("TIR108", "only the empty list needs this", at: place)
+                }
                 switch word {
                 case "ints": value = .ints([])
                 case "floats": value = .floats([])
@@ -573,6 +582,7 @@ extension TIRTextParser {
         if ints.count == items.count { return .ints(ints) }
         if floats.count == items.count { return .floats(floats) }
         if strings.count == items.count { return .strings(strings) }
-        throw failure("TIR108", "a list of one kind of value is needed", at: place, hint: "write T.list([…])")
+        throw failure(
+            "TIR108", "a list of one kind of value is needed", at: place, hint: "write T.list([…])")
     }
 }

@@ -3,10 +3,12 @@ import ApusNode
 import ApusRuntime
 import ApusSupport
 
-/// Text of loop IR in a notation close to TVMScript (Python's grammar, prefix `T.`); `TIRParser` reads it back.
+/// Text of loop IR in a notation close to TVMScript (Python's grammar, prefix `T.`); `TIRParser` reads it
+/// back.
 ///
 /// Names are unique among the names visible at a place: a variable whose hint is taken gets `_1`, `_2`, …
-/// A memory region that no node declares (a view) is declared by `T.decl_buffer` where its data becomes known.
+/// A memory region that no node declares (a view) is declared by `T.decl_buffer` where its data becomes
+/// known.
 public enum TIRPrinter {
     /// The text of an expression, statement, function, buffer, region or module; the key of any other node.
     /// Statements and functions end with a line break.
@@ -43,7 +45,8 @@ public enum TIRPrinter {
         return writer.out
     }
 
-    /// Whether the expressions and statements under `node` nest at most `limit` deep: then the present stack does.
+    /// Whether the expressions and statements under `node` nest at most `limit` deep: then the present stack
+    /// does.
     private static func isShallow(_ node: Node, _ limit: Int) -> Bool {
         if limit == 0 { return false }
         var shallow = true
@@ -64,14 +67,17 @@ public enum TIRPrinter {
 
 /// Words that cannot be names in the text.
 let tirReservedWords: Set<String> = [
-    "T", "I", "and", "or", "not", "if", "else", "for", "while", "with", "as", "in", "def", "class", "assert", "pass",
+    "T", "I", "and", "or", "not", "if", "else", "for", "while", "with", "as", "in", "def", "class", "assert",
+    "pass",
     "lambda", "True", "False", "None", "range", "return",
 ]
 
 /// Functions of the notation itself; an intrinsic of the same name is written `T.op("tir.name", …)`.
 let tirNotationWords: Set<String> = [
-    "Buffer", "Ptr", "handle", "Cast", "Select", "Let", "Ramp", "Broadcast", "Shuffle", "Reduce", "min", "max",
-    "truncdiv", "truncmod", "op", "call_global", "expr", "node", "dtype", "ints", "floats", "strings", "list", "float",
+    "Buffer", "Ptr", "handle", "Cast", "Select", "Let", "Ramp", "Broadcast", "Shuffle", "Reduce", "min",
+    "max",
+    "truncdiv", "truncmod", "op", "call_global", "expr", "node", "dtype", "ints", "floats", "strings", "list",
+    "float",
     "range", "iter_var", "var", "seq", "attr", "evaluate", "allocate", "block", "raw_block", "let",
 ]
 
@@ -175,8 +181,8 @@ final class TIRWriter {
         return name
     }
 
-    /// Names a declared buffer; its data variable, if not yet known, is then `name.data`. Variables of its shape,
-    /// strides and offset that are not known are defined by it.
+    /// Names a declared buffer; its data variable, if not yet known, is then `name.data`. Variables of its
+    /// shape, strides and offset that are not known are defined by it.
     func defineNames(of b: Buffer) {
         define(b, b.name)
         for e in b.shape + b.strides + [b.elemOffset] {
@@ -252,7 +258,9 @@ final class TIRWriter {
             var position = -1
             for (param, buffer) in f.bufferMap {
                 let at = f.params.firstIndex { $0 === param } ?? -1
-                let plain = (param.type as? PrimType)?.dtype == .handle && !free.used.contains(ObjectIdentifier(param))
+                let plain =
+                    (param.type as? PrimType)?.dtype == .handle
+                    && !free.used.contains(ObjectIdentifier(param))
                 if at <= position || !plain { inline = false }
                 position = at
                 mapped[ObjectIdentifier(param)] = buffer
@@ -370,7 +378,8 @@ final class TIRWriter {
 
     static func float(_ v: Double) -> String {
         if v.isNaN {
-            return v.bitPattern == Double.nan.bitPattern ? "\"nan\"" : "\"nan:\(String(v.bitPattern, radix: 16))\""
+            return v.bitPattern == Double.nan.bitPattern
+                ? "\"nan\"" : "\"nan:\(String(v.bitPattern, radix: 16))\""
         }
         if v.isInfinite { return v < 0 ? "\"-inf\"" : "\"inf\"" }
         return "\(v)"
@@ -386,7 +395,8 @@ final class TIRWriter {
         case .dtype(let x): out += "T.dtype(\"\(x)\")"
         case .ints(let x): if x.isEmpty { out += "T.ints([])" } else { list(x) { out += "\($0)" } }
         case .floats(let x): if x.isEmpty { out += "T.floats([])" } else { list(x) { value(.float($0)) } }
-        case .strings(let x): if x.isEmpty { out += "T.strings([])" } else { list(x) { out += JSON.quoted($0) } }
+        case .strings(let x):
+            if x.isEmpty { out += "T.strings([])" } else { list(x) { out += JSON.quoted($0) } }
         case .list(let x):
             out += "T.list("
             list(x) { value($0) }

@@ -19,7 +19,8 @@ extension TIRWriter {
 
     private func body(_ s: Stmt) { nested { scope { suite(s) } } }
 
-    /// One statement. The last of a body may open a scope that lasts to the end of that body without indenting.
+    /// One statement. The last of a body may open a scope that lasts to the end of that body without
+    /// indenting.
     private func stmt(_ s: Stmt, isLast: Bool) {
         switch s.stmtKind {
         case .seq:

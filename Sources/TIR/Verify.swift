@@ -4,9 +4,10 @@ import ApusRuntime
 import ApusSupport
 
 /// Checks that a function is well formed. Throws the first finding:
-/// TIR140 a variable is used where it is not defined, TIR141 a variable is defined twice, TIR142 types do not agree,
-/// TIR143 wrong rank or number of arguments, TIR144 a malformed block, TIR145 a malformed signature, TIR146 a block
-/// uses a loop variable from outside, TIR147 a kind of node that has no place in a function, TIR148 an unknown callee.
+/// TIR140 a variable is used where it is not defined, TIR141 a variable is defined twice, TIR142 types do not
+/// agree, TIR143 wrong rank or number of arguments, TIR144 a malformed block, TIR145 a malformed signature,
+/// TIR146 a block uses a loop variable from outside, TIR147 a kind of node that has no place in a function,
+/// TIR148 an unknown callee.
 public func verifyWellFormed(_ f: PrimFunc) throws { try verify(f, nil, "main") }
 
 /// Checks each loop function of a module; calls must find their callee.
@@ -78,7 +79,8 @@ private final class WellFormed {
         }
         guard b.strides.isEmpty || b.strides.count == b.rank else {
             throw fail(
-                "TIR143", "`\(b.name)` needs one stride a dimension", expected: "\(b.rank)", actual: "\(b.strides.count)")
+                "TIR143", "`\(b.name)` needs one stride a dimension", expected: "\(b.rank)",
+                actual: "\(b.strides.count)")
         }
         for e in b.shape + b.strides + [b.elemOffset] {
             // A variable that stands alone is defined by the declaration.
@@ -90,7 +92,9 @@ private final class WellFormed {
     private func use(_ b: Buffer) throws {
         if isDefined(b) { return }
         // A view needs memory that is known.
-        guard isDefined(b.data) else { throw fail("TIR140", "the buffer `\(b.name)` is used and not defined here") }
+        guard isDefined(b.data) else {
+            throw fail("TIR140", "the buffer `\(b.name)` is used and not defined here")
+        }
     }
 
     // MARK: Functions
@@ -105,7 +109,9 @@ private final class WellFormed {
         }
         // Variables that stand alone in any parameter's shape are known to the expressions of all.
         for (_, b) in f.bufferMap {
-            for e in b.shape + b.strides + [b.elemOffset] where e.kind == .variable && !isDefined(e) { enter(e) }
+            for e in b.shape + b.strides + [b.elemOffset] where e.kind == .variable && !isDefined(e) {
+                enter(e)
+            }
         }
         for (_, b) in f.bufferMap { try within("buffer: \(b.name)") { try declare(b) } }
         try stmt(f.body)
@@ -277,8 +283,10 @@ private final class WellFormed {
         }
         for (i, e) in indices.enumerated() {
             try expr(e)
-            guard e.dtype.isInteger, !e.dtype.element.isBool, e.dtype.isScalar || i == indices.count - 1 else {
-                throw fail("TIR142", "an index of `\(b.name)` is no integer", actual: "\(brief(e)): \(e.dtype)")
+            guard e.dtype.isInteger, !e.dtype.element.isBool, e.dtype.isScalar || i == indices.count - 1
+            else {
+                throw fail(
+                    "TIR142", "an index of `\(b.name)` is no integer", actual: "\(brief(e)): \(e.dtype)")
             }
         }
     }
@@ -286,8 +294,11 @@ private final class WellFormed {
     private func expr(_ e: PrimExpr) throws {
         switch e.kind {
         case .intImm:
-            guard e.dtype.isInteger, e.dtype.isScalar, IntImm.fits(unsafeDowncast(e, to: IntImm.self).value, e.dtype) else {
-                throw fail("TIR142", "an integer constant does not fit its type", actual: "\(brief(e)): \(e.dtype)")
+            guard e.dtype.isInteger, e.dtype.isScalar,
+                IntImm.fits(unsafeDowncast(e, to: IntImm.self).value, e.dtype)
+            else {
+                throw fail(
+                    "TIR142", "an integer constant does not fit its type", actual: "\(brief(e)): \(e.dtype)")
             }
         case .floatImm:
             guard e.dtype.isFloat, e.dtype.isScalar else {
@@ -313,7 +324,8 @@ private final class WellFormed {
             let l = unsafeDowncast(e, to: BufferLoad.self)
             try access(l.buffer, l.indices)
         case .producerLoad, .reduce:
-            throw fail("TIR147", "\(e.schema.key) has no place in a function: it belongs to tensor expressions")
+            throw fail(
+                "TIR147", "\(e.schema.key) has no place in a function: it belongs to tensor expressions")
         default:
             try forEachChild(of: e) { try expr($0) }
             try agree(e)
@@ -334,7 +346,9 @@ private final class WellFormed {
             let s = unsafeDowncast(e, to: Select.self)
             try same(s.trueValue.dtype, s.falseValue.dtype, "one side of `\(brief(e))`")
             let lanes = s.condition.dtype.lanes
-            if !s.condition.dtype.element.isBool || (lanes != 1 && lanes != e.dtype.lanes) { throw bad("a condition") }
+            if !s.condition.dtype.element.isBool || (lanes != 1 && lanes != e.dtype.lanes) {
+                throw bad("a condition")
+            }
         case .ramp:
             let r = unsafeDowncast(e, to: Ramp.self)
             try same(r.base.dtype, r.stride.dtype, "the stride of `\(brief(e))`")
@@ -345,7 +359,9 @@ private final class WellFormed {
         case .shuffle:
             let s = unsafeDowncast(e, to: Shuffle.self)
             let total = s.vectors.reduce(0) { $0 + Int($1.dtype.lanes) }
-            if s.indices.isEmpty || !s.indices.allSatisfy({ $0 >= 0 && $0 < total }) { throw bad("lanes in 0..<\(total)") }
+            if s.indices.isEmpty || !s.indices.allSatisfy({ $0 >= 0 && $0 < total }) {
+                throw bad("lanes in 0..<\(total)")
+            }
             for v in s.vectors { try same(e.dtype.element, v.dtype.element, "a vector of `\(brief(e))`") }
         case .call: try call(unsafeDowncast(e, to: Call.self))
         default:
@@ -369,7 +385,8 @@ private final class WellFormed {
         guard let op = c.op as? Op else { throw fail("TIR148", "a call of something that is no function") }
         guard op.arity.contains(c.args.count) else {
             throw fail(
-                "TIR143", "wrong number of arguments of \(op.name)", expected: "\(op.arity)", actual: "\(c.args.count)")
+                "TIR143", "wrong number of arguments of \(op.name)", expected: "\(op.arity)",
+                actual: "\(c.args.count)")
         }
         let short = op.name.hasPrefix("tir.") ? String(op.name.dropFirst(4)) : ""
         let isFloatFunction =
@@ -378,7 +395,9 @@ private final class WellFormed {
         if isFloatFunction && !c.args.allSatisfy({ $0.dtype.isFloat }) {
             throw fail("TIR142", "\(op.name) is a function of floats", actual: "\(c.args.map(\.dtype))")
         }
-        if Intrinsics.bitwise.contains(where: { $0.name == short }) && !c.args.allSatisfy({ $0.dtype.isInteger }) {
+        if Intrinsics.bitwise.contains(where: { $0.name == short })
+            && !c.args.allSatisfy({ $0.dtype.isInteger })
+        {
             throw fail("TIR142", "\(op.name) is a function of integers", actual: "\(c.args.map(\.dtype))")
         }
         if isFloatFunction || short == "fma" || short.hasPrefix("bitwise_") || short.hasPrefix("shift_") {
@@ -388,6 +407,8 @@ private final class WellFormed {
             if c.args[0].dtype != .bool { throw fail("TIR142", "the condition of if_then_else is no bool") }
             try same(c.args[1].dtype, c.args[2].dtype, "one side of if_then_else")
         }
-        if short != "ret", let d = inferredCallType(short, c.args) { try same(d, c.dtype, "the call of \(op.name)") }
+        if short != "ret", let d = inferredCallType(short, c.args) {
+            try same(d, c.dtype, "the call of \(op.name)")
+        }
     }
 }

@@ -45,6 +45,12 @@ extension Schedule {
                 }
             }
             let arith = index.arith.copy()
+            guard visitsOnce(r, loops[first...].filter { spatial.contains($0.loopVar) }, arith) else {
+                throw failure(
+                    "SCH083",
+                    "decomposeReduction: the loops from \(l.loopVar.name) down meet elements of "
+                        + "`\(r.block.name)` more than once", l)
+            }
             var map: [Var: PrimExpr] = [:]
             var initLoops: [For] = []
             for x in loops[first...] where spatial.contains(x.loopVar) {

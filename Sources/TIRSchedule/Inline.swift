@@ -379,3 +379,22 @@ func inverseBijection(
     }
     return (result, conditions)
 }
+
+/// Whether different iterations of `loops` give a block's spatial variables different values: then a reduction meets
+/// each of its elements once, however the loops are ordered.
+func visitsOnce(_ r: BlockRealize, _ loops: [For], _ arith: ArithContext) -> Bool {
+    let relaxed = Relaxation(loops, arith)
+    var indices: [PrimExpr] = []
+    var shape: [PrimExpr] = []
+    for (v, e) in zip(r.block.iterVars, r.iterValues) where v.iterType == .dataParallel {
+        var sum = Affine(0)
+        sum.terms = arith.affine(e).terms.filter { relaxed.touches($0.atom) }
+        if sum.terms.isEmpty { continue }
+        let moving = sum.expr(e.dtype)
+        guard let i = relaxed.interval(moving), i.lo.isZero else { return false }
+        indices.append(moving)
+        shape.append(arith.simplify(i.width + 1))
+    }
+    let iters: [IterVar] = loops.map { IterVar(IRRange(extent: $0.extent), $0.loopVar, .dataParallel) }
+    return inverseBijection(indices, shape: shape, iters, values: indices, arith) != nil
+}

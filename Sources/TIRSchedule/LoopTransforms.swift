@@ -262,6 +262,12 @@ extension Schedule {
             let reduction = bindingVariables(r, { $0 != .dataParallel })
             let spatial = bindingVariables(r, { $0 == .dataParallel })
             guard chain.contains(where: { reduction.contains($0.loopVar) }) else { continue }
+            // Fusing keeps the order of iterations, whatever they meet twice.
+            if name == "reorder", !visitsOnce(r, chain.filter { spatial.contains($0.loopVar) }, index.arith) {
+                throw failure(
+                    "SCH035", "reorder: the loops meet elements of `\(r.block.name)` more than once", chain[0]
+                )
+            }
             for l in chain where l.extent.asInt != 1 {
                 if reduction.contains(l.loopVar) || spatial.contains(l.loopVar) { continue }
                 throw failure(

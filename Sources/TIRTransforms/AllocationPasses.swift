@@ -94,7 +94,9 @@ private final class LCAFinder: StmtExprVisitor {
                 if variables.isEmpty || !variables.isSubset(of: Set(shared)) { continue }
                 let everywhere = (readGuards[b] ?? []).allSatisfy { r in r.contains { sameExpr($0, c) } }
                 if everywhere { continue }
-                if let i = path.firstIndex(where: { s in (s as? For).map { variables.contains($0.loopVar) } ?? false }) {
+                if let i = path.firstIndex(where: { s in
+                    (s as? For).map { variables.contains($0.loopVar) } ?? false
+                }) {
                     path = Array(path[..<i])
                 }
             }
@@ -146,7 +148,8 @@ private final class AllocationPlacer: StmtExprMutator {
 /// of loops that carry its contents (reductions) and of vectorised loops. Needs blocks with iteration variables.
 public func planAndUpdateBufferAllocationLocation(_ f: PrimFunc) -> PrimFunc {
     var buffers: [Buffer] = []
-    postOrderVisit(f.body, stmt: { s in if let b = s as? Block { buffers.append(contentsOf: b.allocBuffers) } })
+    postOrderVisit(
+        f.body, stmt: { s in if let b = s as? Block { buffers.append(contentsOf: b.allocBuffers) } })
     if buffers.isEmpty { return f }
     let finder = LCAFinder(buffers)
     finder.visit(f.body)
@@ -158,7 +161,9 @@ public func planAndUpdateBufferAllocationLocation(_ f: PrimFunc) -> PrimFunc {
             placed.insert(b)
             continue
         }
-        if let i = path.firstIndex(where: { ($0 as? For)?.forKind == .vectorized }) { path = Array(path[..<i]) }
+        if let i = path.firstIndex(where: { ($0 as? For)?.forKind == .vectorized }) {
+            path = Array(path[..<i])
+        }
         guard let place = path.last else { continue }
         placed.insert(b)
         at[ObjectIdentifier(place), default: []].append(b)
@@ -245,7 +250,9 @@ private final class RegionCollector: StmtExprVisitor {
             visit(loop.extent)
             analyzer.bind(loop.loopVar, IRRange(min: loop.min, extent: loop.extent))
             // A single iteration is bound to its value and needs no relaxing, but must not escape either.
-            within(loop.loopVar, IntervalSet(IRRange(min: loop.min, extent: loop.extent))) { visit(loop.body) }
+            within(loop.loopVar, IntervalSet(IRRange(min: loop.min, extent: loop.extent))) {
+                visit(loop.body)
+            }
         case .letStmt:
             let l = unsafeDowncast(s, to: LetStmt.self)
             visit(l.value)
@@ -259,7 +266,8 @@ private final class RegionCollector: StmtExprVisitor {
             while i + 3 < list.count {
                 if r.block.writes.indices.contains(list[i]) {
                     let b = r.block.writes[list[i]].buffer
-                    alignments[b, default: []].append((axis: list[i + 1], factor: list[i + 2], offset: list[i + 3]))
+                    alignments[b, default: []].append(
+                        (axis: list[i + 1], factor: list[i + 2], offset: list[i + 3]))
                 }
                 i += 4
             }
@@ -313,12 +321,16 @@ private final class BufferCompactor: StmtExprMutator {
 /// Needs blocks without iteration variables. Applies `buffer_dim_align` to the strides.
 public func compactBufferAllocation(_ f: PrimFunc) -> PrimFunc {
     let collector = RegionCollector()
-    for (_, b) in f.bufferMap { for d in b.shape { if let v = d as? Var { collector.analyzer.bindShapeVariable(v) } } }
+    for (_, b) in f.bufferMap {
+        for d in b.shape { if let v = d as? Var { collector.analyzer.bindShapeVariable(v) } }
+    }
     collector.visit(f.body)
     let a = collector.analyzer
     var layouts: [Buffer: (buffer: Buffer, offset: [PrimExpr])] = [:]
     for b in collector.order {
-        guard let entry = collector.entries[b], !entry.opaque, let sets = entry.sets, b.strides.isEmpty else { continue }
+        guard let entry = collector.entries[b], !entry.opaque, let sets = entry.sets, b.strides.isEmpty else {
+            continue
+        }
         var shape: [PrimExpr] = []
         var offset: [PrimExpr] = []
         for d in 0..<b.rank {
@@ -339,7 +351,10 @@ public func compactBufferAllocation(_ f: PrimFunc) -> PrimFunc {
             offset.append(start)
         }
         let align = collector.alignments[b] ?? []
-        if align.isEmpty && offset.allSatisfy({ $0.isZero }) && zip(shape, b.shape).allSatisfy({ $0 === $1 }) { continue }
+        if align.isEmpty && offset.allSatisfy({ $0.isZero }) && zip(shape, b.shape).allSatisfy({ $0 === $1 })
+        {
+            continue
+        }
         var strides: [PrimExpr] = []
         if !align.isEmpty {
             strides = Array(repeating: IntImm(1), count: b.rank)
@@ -353,7 +368,8 @@ public func compactBufferAllocation(_ f: PrimFunc) -> PrimFunc {
             }
         }
         let fresh = Buffer(
-            data: b.data, dtype: b.dtype, shape: shape, strides: strides, elemOffset: b.elemOffset, name: b.name,
+            data: b.data, dtype: b.dtype, shape: shape, strides: strides, elemOffset: b.elemOffset,
+            name: b.name,
             alignment: b.alignment)
         layouts[b] = (buffer: fresh, offset: offset)
     }

@@ -12,7 +12,9 @@ private final class InitBlockLowerer: StmtExprMutator {
         let s = mutateChildren(of: s)
         guard let block = s as? Block, let initial = block.initial else { return s }
         var conditions: [PrimExpr] = []
-        for v in block.iterVars where v.iterType == .commReduce { conditions.append(v.variable .== v.dom.min) }
+        for v in block.iterVars where v.iterType == .commReduce {
+            conditions.append(v.variable .== v.dom.min)
+        }
         let first = conditions.isEmpty ? initial : IfThenElse(all(conditions), initial)
         return block.with(body: SeqStmt.flat([first, block.body]), initial: .some(nil))
     }
@@ -42,7 +44,9 @@ private final class OpaqueConverter: StmtExprMutator {
 }
 
 /// Replaces the iteration variables of every block by the values that its loops give them.
-public func convertBlocksToOpaque(_ f: PrimFunc) -> PrimFunc { f.with(body: OpaqueConverter().mutate(f.body)) }
+public func convertBlocksToOpaque(_ f: PrimFunc) -> PrimFunc {
+    f.with(body: OpaqueConverter().mutate(f.body))
+}
 
 /// Views of regions: an access of the view is an access of the source at `region.min + index`.
 private final class MatchBufferLowerer: StmtExprMutator {
@@ -54,14 +58,18 @@ private final class MatchBufferLowerer: StmtExprMutator {
         guard let region = views[b] else { return nil }
         let extra = region.region.count - b.rank
         var out: [PrimExpr] = []
-        for (d, r) in region.region.enumerated() { out.append(d < extra ? r.min : r.min + indices[d - extra]) }
+        for (d, r) in region.region.enumerated() {
+            out.append(d < extra ? r.min : r.min + indices[d - extra])
+        }
         return source(region.buffer, out) ?? (region.buffer, out)
     }
 
     override func mutate(_ e: PrimExpr) -> PrimExpr {
         if e.kind == .variable { return variables[unsafeDowncast(e, to: Var.self)] ?? e }
         let e = mutateChildren(of: e)
-        if let load = e as? BufferLoad, let (b, i) = source(load.buffer, load.indices) { return BufferLoad(b, i) }
+        if let load = e as? BufferLoad, let (b, i) = source(load.buffer, load.indices) {
+            return BufferLoad(b, i)
+        }
         return e
     }
     override func mutate(_ s: Stmt) -> Stmt {
@@ -75,7 +83,8 @@ private final class MatchBufferLowerer: StmtExprMutator {
             func visible(_ r: BufferRegion) -> Bool { views[r.buffer] == nil }
             return mutate(
                 block.with(
-                    reads: block.reads.filter(visible), writes: block.writes.filter(visible), matchBuffers: []))
+                    reads: block.reads.filter(visible), writes: block.writes.filter(visible), matchBuffers: []
+                ))
         }
         let s = mutateChildren(of: s)
         if let store = s as? BufferStore, let (b, i) = source(store.buffer, store.indices) {

@@ -41,7 +41,8 @@ private final class Flattener: AnalyzingMutator {
             already
             ? b
             : Buffer(
-                data: b.data, dtype: b.dtype, shape: [analyzer.simplify(count)], name: b.name, alignment: b.alignment)
+                data: b.data, dtype: b.dtype, shape: [analyzer.simplify(count)], name: b.name,
+                alignment: b.alignment)
         flat[b] = (buffer: buffer, strides: strides)
         return (buffer: buffer, strides: strides)
     }

@@ -24,7 +24,8 @@ private final class LikelyFinder: StmtExprVisitor {
     }
     override func visit(_ s: Stmt) {
         if let loop = s as? For {
-            loops.append((variable: loop.loopVar, set: IntervalSet(IRRange(min: loop.min, extent: loop.extent))))
+            loops.append(
+                (variable: loop.loopVar, set: IntervalSet(IRRange(min: loop.min, extent: loop.extent))))
         }
         visitChildren(of: s)
     }
@@ -93,7 +94,8 @@ private final class Partitioner: AnalyzingMutator {
             case .ge: slack = op.a - op.b
             default: continue
             }
-            guard let least = analyzer.evalSet(slack, domains).min, let s = analyzer.solve(least .>= 0, for: loop.loopVar)
+            guard let least = analyzer.evalSet(slack, domains).min,
+                let s = analyzer.solve(least .>= 0, for: loop.loopVar)
             else { continue }
             if let lo = s.lower { lower = lower.map { analyzer.simplify(maximum($0, lo)) } ?? lo }
             if let hi = s.upper { upper = upper.map { analyzer.simplify(minimum($0, hi)) } ?? hi }
@@ -103,7 +105,8 @@ private final class Partitioner: AnalyzingMutator {
         let end = loop.min + loop.extent
         // The middle is first ..< last, inside the loop's own range whatever the bounds are.
         let first = lower.map { analyzer.simplify(maximum(loop.min, minimum($0, end))) } ?? loop.min
-        let last = upper.map { analyzer.simplify(maximum(first, minimum($0 + 1, end))) } ?? analyzer.simplify(end)
+        let last =
+            upper.map { analyzer.simplify(maximum(first, minimum($0 + 1, end))) } ?? analyzer.simplify(end)
         let count = analyzer.simplify(last - first)
         if analyzer.canProve(count .<= IntImm(0)) { return nil }
         depth += 1

@@ -59,7 +59,8 @@ private struct F32 {
                     let f0 = fma(n, c(-0.693145752), xc)
                     return bind("f", fma(n, c(-1.42860677e-6), f0)) { f in
                         let p = horner(
-                            f, [1.37805939e-3, 8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1, 1])
+                            f,
+                            [1.37805939e-3, 8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1, 1])
                         // The conversion of a NaN is undefined: its lanes convert 0 instead.
                         let k = Cast(int, Select(nan(n), c(0), n))
                         return bind("k", k) { k in
@@ -80,14 +81,15 @@ private struct F32 {
     func log(_ x: PrimExpr) -> PrimExpr {
         bind("x", x) { x in
             bind("tiny", LT(x, c(1.17549435e-38))) { tiny in
-                bind("a", Select(tiny, x * c(8388608), x)) { a in
+                bind("a", Select(tiny, x * c(8_388_608), x)) { a in
                     let e = bitwise("bitwise_and", bits(a) - i(0x3F2A_AAAB), i(-8_388_608))
                     return bind("e", e) { e in
                         let scaled = Cast(type, e) * c(1.1920928955078125e-7)
                         return bind("k", scaled + Select(tiny, c(-23), c(0))) { k in
                             bind("f", float(bits(a) - e) - c(1)) { f in
                                 bind("s", f * f) { s in
-                                    let r0 = horner(s, [-0.130310059, -0.121483512, -0.166846126, -0.249996200])
+                                    let r0 = horner(
+                                        s, [-0.130310059, -0.121483512, -0.166846126, -0.249996200])
                                     let t0 = horner(s, [0.140869141, 0.139814854, 0.200120345])
                                     let r1 = fma(fma(fma(t0, f, r0), f, 0.333331972), f, -0.5)
                                     let r2 = fma(k, c(0.693147182), fma(r1, s, f))
@@ -175,7 +177,9 @@ private final class IntrinLowerer: StmtExprMutator {
         }
         if c.dtype.bits == 64 {
             if name == "tir.rsqrt" { return const(1, c.dtype) / sqrt(x) }
-            if name == "tir.sigmoid" { return const(1, c.dtype) / (const(1, c.dtype) + ApusTIR.exp(x * const(-1, c.dtype))) }
+            if name == "tir.sigmoid" {
+                return const(1, c.dtype) / (const(1, c.dtype) + ApusTIR.exp(x * const(-1, c.dtype)))
+            }
             return nil
         }
         return expand(name, x, c.dtype)
@@ -218,4 +222,6 @@ public func lowerIntrin(_ f: PrimFunc, useFMA: Bool = true) -> PrimFunc {
 }
 
 /// The expansion of an expression, for tests and for code generators that meet single calls.
-public func lowerIntrin(_ e: PrimExpr, useFMA: Bool = true) -> PrimExpr { IntrinLowerer(useFMA: useFMA).mutate(e) }
+public func lowerIntrin(_ e: PrimExpr, useFMA: Bool = true) -> PrimExpr {
+    IntrinLowerer(useFMA: useFMA).mutate(e)
+}

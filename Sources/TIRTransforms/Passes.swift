@@ -36,7 +36,8 @@ public enum TIRPasses {
     ) { f, _ in ApusTIRTransforms.compactBufferAllocation(f) }
 
     public static let lowerMatchBuffer = pass(
-        "LowerMatchBuffer", "views of regions are replaced by what they view", establishes: ["no match buffers"]
+        "LowerMatchBuffer", "views of regions are replaced by what they view",
+        establishes: ["no match buffers"]
     ) { f, _ in try ApusTIRTransforms.lowerMatchBuffer(f) }
 
     public static let lowerOpaqueBlock = pass(
@@ -53,7 +54,9 @@ public enum TIRPasses {
 
     public static let loopPartition = pass(
         "LoopPartition", "loops are split where their guards hold for certain", level: 2
-    ) { f, c in ApusTIRTransforms.loopPartition(f, maxNodes: c.int("tir.loop_partition_max_nodes", default: 4000)) }
+    ) { f, c in
+        ApusTIRTransforms.loopPartition(f, maxNodes: c.int("tir.loop_partition_max_nodes", default: 4000))
+    }
 
     public static let vectorizeLoop = pass(
         "VectorizeLoop", "vectorised loops become vector expressions", establishes: ["no vectorised loops"]
@@ -67,7 +70,9 @@ public enum TIRPasses {
             autoMaxStep: c.int("tir.auto_unroll_max_step", default: 0))
     }
 
-    public static let simplify = pass("Simplify", "expressions and branches are simplified") { f, _ in simplifyTIR(f) }
+    public static let simplify = pass("Simplify", "expressions and branches are simplified") { f, _ in
+        simplifyTIR(f)
+    }
 
     public static let removeNoOp = pass("RemoveNoOp", "statements without effect are dropped") { f, _ in
         ApusTIRTransforms.removeNoOp(f)
@@ -82,7 +87,8 @@ public enum TIRPasses {
     ) { f, _ in commonSubexprElimTIR(f) }
 
     public static let lowerIntrin = pass(
-        "LowerIntrin", "elementary functions become arithmetic", establishes: ["float32 exp, log, tanh… are gone"]
+        "LowerIntrin", "elementary functions become arithmetic",
+        establishes: ["float32 exp, log, tanh… are gone"]
     ) { f, c in ApusTIRTransforms.lowerIntrin(f, useFMA: c.bool("tir.use_fma", default: true)) }
 
     /// From a scheduled function to what a code generator takes. The comments say what holds from there on.

@@ -70,7 +70,9 @@ private final class StmtSimplifier: AnalyzingMutator {
 
 /// Simplifies every expression with what is known of loops and conditions; drops branches that are never taken,
 /// loops of no or one iteration, and stores of a value onto itself.
-public func simplifyTIR(_ f: PrimFunc) -> PrimFunc { f.with(body: StmtSimplifier(shapeAnalyzer(f)).mutate(f.body)) }
+public func simplifyTIR(_ f: PrimFunc) -> PrimFunc {
+    f.with(body: StmtSimplifier(shapeAnalyzer(f)).mutate(f.body))
+}
 
 /// Whether evaluating `e` can be left out.
 func isPure(_ e: PrimExpr) -> Bool {
@@ -102,7 +104,8 @@ private final class NoOpRemover: StmtExprMutator {
         case .ifThenElse:
             let b = unsafeDowncast(n, to: IfThenElse.self)
             if let e = b.elseCase, isNoOp(e) {
-                return isNoOp(b.thenCase) && isPure(b.condition) ? Evaluate.noOp : IfThenElse(b.condition, b.thenCase)
+                return isNoOp(b.thenCase) && isPure(b.condition)
+                    ? Evaluate.noOp : IfThenElse(b.condition, b.thenCase)
             }
             if isNoOp(b.thenCase) {
                 if let e = b.elseCase { return IfThenElse(not(b.condition), e) }
@@ -145,8 +148,10 @@ private final class IfHoister: StmtExprMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr { e }
     override func mutate(_ s: Stmt) -> Stmt {
         let n = mutateChildren(of: s)
-        guard let loop = n as? For, loop.forKind == .serial || loop.forKind == .unrolled || loop.forKind == .vectorized,
-            let branch = loop.body as? IfThenElse, !uses(branch.condition, [loop.loopVar]), isInvariant(branch.condition)
+        guard let loop = n as? For,
+            loop.forKind == .serial || loop.forKind == .unrolled || loop.forKind == .vectorized,
+            let branch = loop.body as? IfThenElse, !uses(branch.condition, [loop.loopVar]),
+            isInvariant(branch.condition)
         else { return n }
         // A loop of no iterations does nothing either way: the condition is pure.
         let t = mutate(loop.with(body: branch.thenCase))

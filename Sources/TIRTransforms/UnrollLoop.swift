@@ -36,7 +36,8 @@ private final class Unroller: StmtExprMutator {
         let lo = mutate(loop.min)
         let extent = mutate(loop.extent)
         let hint = loop.annotations.int("pragma_auto_unroll_max_step") ?? autoMaxStep
-        guard let n = extent.asInt, n >= 0, loop.forKind == .unrolled || (hint > 0 && n > 0 && n <= hint) else {
+        guard let n = extent.asInt, n >= 0, loop.forKind == .unrolled || (hint > 0 && n > 0 && n <= hint)
+        else {
             return finished(loop, lo, extent)
         }
         if loop.forKind == .serial && steps(loop.body) > hint / Swift.max(n, 1) {
@@ -58,7 +59,9 @@ private final class Unroller: StmtExprMutator {
     private func finished(_ loop: For, _ lo: PrimExpr, _ extent: PrimExpr) -> Stmt {
         let body = mutate(loop.body)
         let kind: ForKind = loop.forKind == .unrolled ? .serial : loop.forKind
-        if lo === loop.min && extent === loop.extent && body === loop.body && kind == loop.forKind { return loop }
+        if lo === loop.min && extent === loop.extent && body === loop.body && kind == loop.forKind {
+            return loop
+        }
         return loop.with(min: lo, extent: extent, kind: kind, body: body)
     }
 

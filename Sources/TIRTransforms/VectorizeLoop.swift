@@ -43,7 +43,9 @@ private final class LoopVectorizer {
     }
 
     /// `e` for one lane.
-    private func lane(_ e: PrimExpr, _ i: Int) -> PrimExpr { substitute(e, [variable: analyzer.simplify(start + i)]) }
+    private func lane(_ e: PrimExpr, _ i: Int) -> PrimExpr {
+        substitute(e, [variable: analyzer.simplify(start + i)])
+    }
 
     /// All lanes computed apart: gathers, guarded reads.
     private func apart(_ e: PrimExpr) throws -> PrimExpr {
@@ -58,7 +60,8 @@ private final class LoopVectorizer {
             if x.kind == .bufferLoad { found = true }
             if let c = x as? Call, effect(of: c) != .pure { found = true }
             // Division may trap where the condition was there to prevent it.
-            if x.kind == .div || x.kind == .mod || x.kind == .floorDiv || x.kind == .floorMod, x.dtype.isInteger,
+            if x.kind == .div || x.kind == .mod || x.kind == .floorDiv || x.kind == .floorMod,
+                x.dtype.isInteger,
                 (x as? BinaryExpr)?.b.constantInt ?? 0 == 0
             {
                 found = true
@@ -87,11 +90,14 @@ private final class LoopVectorizer {
             return Ramp(analyzer.simplify(rest + start * k), IntImm(k), lanes)
         }
         switch e.kind {
-        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge,
+            .and, .or:
             let op = unsafeDowncast(e, to: BinaryExpr.self)
             let a = try expr(op.a)
             let b = try expr(op.b)
-            if a.dtype.lanes == 1 && b.dtype.lanes == 1 { return a === op.a && b === op.b ? e : binary(e.kind, a, b) }
+            if a.dtype.lanes == 1 && b.dtype.lanes == 1 {
+                return a === op.a && b === op.b ? e : binary(e.kind, a, b)
+            }
             return BinaryExpr.raw(e.kind, try widen(a), try widen(b))
         case .not:
             let a = try expr(unsafeDowncast(e, to: Not.self).a)
@@ -115,7 +121,8 @@ private final class LoopVectorizer {
             let inner = indices.dropLast().allSatisfy { $0.dtype.lanes == 1 }
             guard inner, load.buffer.dtype.lanes == 1 else { return try apart(e) }
             guard let last = indices.last, last.dtype.lanes > 1 else {
-                return zip(indices, load.indices).allSatisfy({ $0 === $1 }) ? e : BufferLoad(load.buffer, indices)
+                return zip(indices, load.indices).allSatisfy({ $0 === $1 })
+                    ? e : BufferLoad(load.buffer, indices)
             }
             return last.kind == .ramp ? BufferLoad(load.buffer, indices) : try apart(e)
         case .let:
@@ -193,7 +200,9 @@ private final class LoopVectorizer {
             if last.dtype.lanes == 1 {
                 // One place for all lanes: once is enough only if the value neither varies nor accumulates.
                 var again = value.dtype.lanes > 1
-                postOrderVisit(value) { e in if (e as? BufferLoad)?.buffer.data === store.buffer.data { again = true } }
+                postOrderVisit(value) { e in
+                    if (e as? BufferLoad)?.buffer.data === store.buffer.data { again = true }
+                }
                 if again { throw NeedsScalar(whole: true) }
                 return s
             }
@@ -204,7 +213,8 @@ private final class LoopVectorizer {
             let branch = unsafeDowncast(s, to: IfThenElse.self)
             let condition = try expr(branch.condition)
             if condition.dtype.lanes == 1 {
-                return IfThenElse(condition, try stmt(branch.thenCase), try branch.elseCase.map { try stmt($0) })
+                return IfThenElse(
+                    condition, try stmt(branch.thenCase), try branch.elseCase.map { try stmt($0) })
             }
             guard let everywhere = inAllLanes(branch.condition) else { throw NeedsScalar() }
             if everywhere.isFalse || !vectors.isEmpty { throw NeedsScalar() }
@@ -287,12 +297,14 @@ private final class VectorizePass: AnalyzingMutator {
     private func stripMined(_ loop: For, _ body: Stmt, _ count: PrimExpr, tail: Int?) -> Stmt {
         let outer = Var("\(loop.loopVar.name)_o")
         analyzer.bind(outer, IRRange(extent: count))
-        let main = For(outer, IntImm(0), count, body: vectorized(loop.loopVar, loop.min + outer * 16, 16, body))
+        let main = For(
+            outer, IntImm(0), count, body: vectorized(loop.loopVar, loop.min + outer * 16, 16, body))
         let rest = analyzer.simplify(loop.min + count * 16)
         if let tail {
             if tail == 0 { return main }
             let last =
-                tail == 1 ? substitute(body, [loop.loopVar: rest]) : vectorized(loop.loopVar, rest, tail, body)
+                tail == 1
+                ? substitute(body, [loop.loopVar: rest]) : vectorized(loop.loopVar, rest, tail, body)
             return SeqStmt.flat([main, last])
         }
         let left = analyzer.simplify(loop.extent - count * 16)
@@ -303,4 +315,6 @@ private final class VectorizePass: AnalyzingMutator {
 /// Turns vectorised loops into vector expressions. Indices linear in the loop variable become `Ramp`; gathers and
 /// reads under a condition that differs between lanes are read lane by lane; a guard that may fail in some lanes
 /// is tested for all lanes, with a scalar loop otherwise; what cannot be a vector at all runs in a serial loop.
-public func vectorizeLoop(_ f: PrimFunc) -> PrimFunc { f.with(body: VectorizePass(shapeAnalyzer(f)).mutate(f.body)) }
+public func vectorizeLoop(_ f: PrimFunc) -> PrimFunc {
+    f.with(body: VectorizePass(shapeAnalyzer(f)).mutate(f.body))
+}

@@ -19,7 +19,8 @@ extension TOPI {
                     dim = s[k]
                 } else if let a = dim.asInt, let b = s[k].asInt, a != b {
                     throw ApusError(
-                        "TOPI004", "shapes do not broadcast", expected: "\(a) or 1 in axis \(axis)", actual: "\(b)")
+                        "TOPI004", "shapes do not broadcast", expected: "\(a) or 1 in axis \(axis)",
+                        actual: "\(b)")
                 } else if dim.asInt == nil, s[k].asInt != nil {
                     dim = s[k]
                 }
@@ -41,11 +42,17 @@ extension TOPI {
     }
 
     /// `a + b`
-    public static func add(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "add") { $0 + $1 } }
+    public static func add(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "add") { $0 + $1 }
+    }
     /// `a - b`
-    public static func subtract(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "subtract") { $0 - $1 } }
+    public static func subtract(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "subtract") { $0 - $1 }
+    }
     /// `a * b`
-    public static func multiply(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "multiply") { $0 * $1 } }
+    public static func multiply(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "multiply") { $0 * $1 }
+    }
     /// `a / b`; integers truncate, and 0 where `b` is 0.
     public static func divide(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "divide") { x, y in
@@ -75,7 +82,8 @@ extension TOPI {
             return select(and(r .!= zero, crosses), r + y, r)
         }
     }
-    /// `a` to the power of `b`. An integer power that overflows is unspecified; a negative exponent truncates.
+    /// `a` to the power of `b`. An integer power that overflows is unspecified; a negative exponent
+    /// truncates.
     public static func power(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "power") { x, y in
             if x.dtype.isFloat {
@@ -96,7 +104,9 @@ extension TOPI {
 
     /// Conjunction of bits.
     public static func bitwiseAnd(_ a: Tensor, _ b: Tensor) throws -> Tensor {
-        try broadcasting(a, b, "bitwise_and") { $0.dtype.isBool ? and($0, $1) : bitwise("bitwise_and", $0, $1) }
+        try broadcasting(a, b, "bitwise_and") {
+            $0.dtype.isBool ? and($0, $1) : bitwise("bitwise_and", $0, $1)
+        }
     }
     /// Disjunction of bits.
     public static func bitwiseOr(_ a: Tensor, _ b: Tensor) throws -> Tensor {
@@ -110,30 +120,40 @@ extension TOPI {
     public static func leftShift(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "left_shift") { x, y in
             let inside = leastOf(greatestOf(y, const(0, y.dtype)), Int(x.dtype.bits) - 1)
-            return select(y .< const(Int(x.dtype.bits), y.dtype), bitwise("shift_left", x, inside), const(0, x.dtype))
+            return select(
+                y .< const(Int(x.dtype.bits), y.dtype), bitwise("shift_left", x, inside), const(0, x.dtype))
         }
     }
     /// `a >> b`, arithmetic for signed types; all sign where `b` is not less than the number of bits.
     public static func rightShift(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "right_shift") { x, y in
-            let shifted = bitwise("shift_right", x, leastOf(greatestOf(y, const(0, y.dtype)), Int(x.dtype.bits) - 1))
+            let shifted = bitwise(
+                "shift_right", x, leastOf(greatestOf(y, const(0, y.dtype)), Int(x.dtype.bits) - 1))
             if x.dtype.isInt { return shifted }
             return select(y .< const(Int(x.dtype.bits), y.dtype), shifted, const(0, x.dtype))
         }
     }
 
     /// `a == b`
-    public static func equal(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "equal") { $0 .== $1 } }
+    public static func equal(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "equal") { $0 .== $1 }
+    }
     /// `a != b`
-    public static func notEqual(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "not_equal") { $0 .!= $1 } }
+    public static func notEqual(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "not_equal") { $0 .!= $1 }
+    }
     /// `a < b`
-    public static func less(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "less") { $0 .< $1 } }
+    public static func less(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "less") { $0 .< $1 }
+    }
     /// `a <= b`
     public static func lessEqual(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "less_equal") { $0 .<= $1 }
     }
     /// `a > b`
-    public static func greater(_ a: Tensor, _ b: Tensor) throws -> Tensor { try broadcasting(a, b, "greater") { $0 .> $1 } }
+    public static func greater(_ a: Tensor, _ b: Tensor) throws -> Tensor {
+        try broadcasting(a, b, "greater") { $0 .> $1 }
+    }
     /// `a >= b`
     public static func greaterEqual(_ a: Tensor, _ b: Tensor) throws -> Tensor {
         try broadcasting(a, b, "greater_equal") { $0 .>= $1 }
@@ -175,7 +195,8 @@ private func remainder(_ x: PrimExpr, _ y: PrimExpr) -> PrimExpr {
     return cast(x.dtype, intrinsic("fmod", wide, [cast(wide, x), cast(wide, y)]))
 }
 
-/// A divisor that the processor does not trap on: 0, and -1 (which overflows for the smallest number), become 1.
+/// A divisor that the processor does not trap on: 0, and -1 (which overflows for the smallest number),
+/// become 1.
 private func harmless(_ y: PrimExpr) -> PrimExpr {
     if let v = y.asInt, v != 0, v != -1 || y.dtype.isUInt { return y }
     let one = const(1, y.dtype)
@@ -223,7 +244,8 @@ private func integerPower(_ x: PrimExpr, _ y: PrimExpr) -> PrimExpr {
     }
     if type.isInt {
         let odd = bitwise("bitwise_and", y, one) .== one
-        let inverse = select(x .== one, one, select(x .== const(-1, type), select(odd, x, one), const(0, type)))
+        let inverse = select(
+            x .== one, one, select(x .== const(-1, type), select(odd, x, one), const(0, type)))
         result = select(y .< const(0, type), inverse, result)
     }
     for b in bindings.reversed() { result = Let(b.variable, b.value, result) }

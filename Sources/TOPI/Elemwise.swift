@@ -127,11 +127,15 @@ extension TOPI {
     /// Whether an element is not a number.
     public static func isNaN(_ x: Tensor) throws -> Tensor { try predicate(x, "isnan", integers: falseExpr) }
     /// Whether an element is neither infinite nor NaN.
-    public static func isFinite(_ x: Tensor) throws -> Tensor { try predicate(x, "isfinite", integers: trueExpr) }
+    public static func isFinite(_ x: Tensor) throws -> Tensor {
+        try predicate(x, "isfinite", integers: trueExpr)
+    }
 
     /// Whether an element is infinite with one of the signs asked for.
     public static func isInf(_ x: Tensor, negative: Bool = true, positive: Bool = true) throws -> Tensor {
-        if !x.dtype.isFloat || (negative && positive) { return try predicate(x, "isinf", integers: falseExpr) }
+        if !x.dtype.isFloat || (negative && positive) {
+            return try predicate(x, "isinf", integers: falseExpr)
+        }
         return try map(x, "isinf") { e in
             if !negative && !positive { return falseExpr }
             return wide(e) .== const(positive ? Double.infinity : -Double.infinity, accumulator(of: e.dtype))

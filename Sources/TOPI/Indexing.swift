@@ -15,8 +15,8 @@ extension TOPI {
         case fast
     }
 
-    /// Elements of `x` along `axis` (nil = of the flat tensor) at `indices`; the first `batchDims` axes of both
-    /// correspond.
+    /// Elements of `x` along `axis` (nil = of the flat tensor) at `indices`; the first `batchDims` axes of
+    /// both correspond.
     public static func take(
         _ x: Tensor, _ indices: Tensor, axis: Int?, mode: TakeMode = .clip, batchDims: Int = 0
     ) throws -> Tensor {
@@ -44,8 +44,8 @@ extension TOPI {
         }
     }
 
-    /// The element of `x` at the index itself, with `indices` in place of `axis` (negative from the end; outside =
-    /// nearest).
+    /// The element of `x` at the index itself, with `indices` in place of `axis` (negative from the end;
+    /// outside = nearest).
     public static func gather(_ x: Tensor, _ indices: Tensor, axis: Int) throws -> Tensor {
         let a = try normalized(axis, rank: x.rank, "gather")
         try require(indices.rank == x.rank, "gather", "data and indices need the same number of axes")
@@ -56,8 +56,8 @@ extension TOPI {
         }
     }
 
-    /// Elements or slices of `x` at the tuples in the last axis of `indices`, after `batchDims` axes that correspond
-    /// (negative from the end; outside = nearest).
+    /// Elements or slices of `x` at the tuples in the last axis of `indices`, after `batchDims` axes that
+    /// correspond (negative from the end; outside = nearest).
     public static func gatherND(_ x: Tensor, _ indices: Tensor, batchDims b: Int = 0) throws -> Tensor {
         guard indices.rank >= 1, let depth = indices.shape[indices.rank - 1].asInt, b >= 0, b < indices.rank,
             depth >= 0, depth <= x.rank - b
@@ -72,8 +72,8 @@ extension TOPI {
         }
     }
 
-    /// `on` where the position along the new `axis` of extent `depth` is the index (negative from the end), else
-    /// `off`.
+    /// `on` where the position along the new `axis` of extent `depth` is the index (negative from the end),
+    /// else `off`.
     public static func oneHot(
         _ indices: Tensor, on: Tensor, off: Tensor, depth: Int, axis: Int = -1, dtype: DataType? = nil
     ) throws -> Tensor {

@@ -5,10 +5,12 @@ import ApusTE
 import ApusTIR
 
 extension TOPI {
-    /// An order of named axes with blocked ones: `NCHW16c` is N, C / 16, H, W, C % 16. An upper-case letter is an
-    /// axis or its outermost part; a number with a lower-case letter is an inner part, the more significant first.
+    /// An order of named axes with blocked ones: `NCHW16c` is N, C / 16, H, W, C % 16. An upper-case letter
+    /// is an axis or its outermost part; a number with a lower-case letter is an inner part, the more
+    /// significant first.
     public struct Layout: Sendable, Equatable {
-        /// One axis of the tensor: the letter (upper case) it is a part of, and its extent if it is an inner part.
+        /// One axis of the tensor: the letter (upper case) it is a part of, and its extent if it is an
+        /// inner part.
         public struct Axis: Sendable, Equatable {
             public let letter: Character
             public let factor: Int?
@@ -22,7 +24,8 @@ extension TOPI {
             var axes: [Axis] = []
             var number: Int?
             func invalid(_ why: String) -> ApusError {
-                ApusError("TOPI005", "\"\(text)\" is not a layout: \(why)", hint: "for example NCHW or NCHW16c")
+                ApusError(
+                    "TOPI005", "\"\(text)\" is not a layout: \(why)", hint: "for example NCHW or NCHW16c")
             }
             for c in text {
                 if c.isASCII, let digit = c.wholeNumberValue {
@@ -112,7 +115,9 @@ extension TOPI {
     }
 
     /// The spatial letters of 1 to 3 dimensions.
-    static func spatialLetters(_ n: Int) -> [Character] { n == 1 ? ["W"] : (n == 2 ? ["H", "W"] : ["D", "H", "W"]) }
+    static func spatialLetters(_ n: Int) -> [Character] {
+        n == 1 ? ["W"] : (n == 2 ? ["H", "W"] : ["D", "H", "W"])
+    }
 
     /// `x` of layout `source` as layout `destination`; blocks that reach past the end are filled with zeros.
     /// `shape`, if given, is that of the result: it says how much of padded blocks is real.

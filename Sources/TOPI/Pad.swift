@@ -17,8 +17,8 @@ extension TOPI {
         case wrap
     }
 
-    /// `x` with `before` and `after` elements added to each axis; a negative number removes them. TOPI002 where an
-    /// empty axis would have to be extended by its own elements.
+    /// `x` with `before` and `after` elements added to each axis; a negative number removes them. TOPI002
+    /// where an empty axis would have to be extended by its own elements.
     public static func pad(
         _ x: Tensor, before: [Int], after: [Int], mode: PadMode = .constant, value: PrimExpr? = nil,
         name: String = "pad", tag: String = Tag.injective
@@ -34,7 +34,8 @@ extension TOPI {
                 throw ApusError("TOPI006", "nn.pad: more is removed than there is", at: ["axis: \(a)"])
             }
             if mode != .constant, x.shape[a].asInt == 0, (extent.asInt ?? 1) > 0 {
-                throw ApusError("TOPI006", "nn.pad: an empty axis has no elements to repeat", at: ["axis: \(a)"])
+                throw ApusError(
+                    "TOPI006", "nn.pad: an empty axis has no elements to repeat", at: ["axis: \(a)"])
             }
             shape.append(extent)
         }

@@ -14,7 +14,8 @@ extension TOPI {
         return axes == nil ? [] : (0..<x.rank).filter { !named.contains($0) }
     }
 
-    /// `reduce` over `axes` (ascending, not empty) of the elements of `x`; reduced axes stay as 1 if `keepdims`.
+    /// `reduce` over `axes` (ascending, not empty) of the elements of `x`; reduced axes stay as 1 if
+    /// `keepdims`.
     static func commReduce(
         _ x: Tensor, _ axes: [Int], keepdims: Bool, name: String, tag: String = Tag.commReduce,
         _ reduce: (_ element: PrimExpr, _ axes: [IterVar], _ indices: [PrimExpr]) -> [PrimExpr]
@@ -125,16 +126,16 @@ extension TOPI {
         }[0]
     }
 
-    /// The position (flat over `axes`, int64) of the greatest element; the first of equals unless `selectLast`.
-    /// NaN is greatest, as in numpy.
+    /// The position (flat over `axes`, int64) of the greatest element; the first of equals unless
+    /// `selectLast`. NaN is greatest, as in numpy.
     public static func argmax(
         _ x: Tensor, axes: [Int]? = nil, keepdims: Bool = false, selectLast: Bool = false
     ) throws -> Tensor {
         try position(x, axes, keepdims, selectLast, "argmax", worst: minValue(x.dtype)) { $0 .> $1 }
     }
 
-    /// The position (flat over `axes`, int64) of the least element; the first of equals unless `selectLast`. NaN is
-    /// least, as in numpy.
+    /// The position (flat over `axes`, int64) of the least element; the first of equals unless
+    /// `selectLast`. NaN is least, as in numpy.
     public static func argmin(
         _ x: Tensor, axes: [Int]? = nil, keepdims: Bool = false, selectLast: Bool = false
     ) throws -> Tensor {

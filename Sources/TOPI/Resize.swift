@@ -30,24 +30,30 @@ extension TOPI {
         public init(size: [Int]) { self.size = size }
     }
 
-    /// `x` resampled to other spatial extents, one axis after another. Positions are exact rationals where the mode
-    /// allows, so that ties round as the mode says; otherwise they are computed in 64 bits.
+    /// `x` resampled to other spatial extents, one axis after another. Positions are exact rationals where
+    /// the mode allows, so that ties round as the mode says; otherwise they are computed in 64 bits.
     public static func resize(_ x: Tensor, _ p: ResizeParameters) throws -> Tensor {
         let op = "image.resize"
         let layout = try Layout(p.layout)
         let letters = layout.letters.filter { $0 != "N" && $0 != "C" }
         try require(
-            layout.rank == x.rank && p.size.count == letters.count && letters.allSatisfy { !layout.isBlocked($0) }, op,
+            layout.rank == x.rank && p.size.count == letters.count
+                && letters.allSatisfy { !layout.isBlocked($0) }, op,
             "a tensor of \(x.rank) axes and \(p.size.count) sizes do not fit layout \(p.layout)")
         try require(
-            p.size.allSatisfy { $0 > 0 && $0 <= 1 << 30 } && (p.scales.map { $0.count == p.size.count } ?? true)
-                && (p.roi.map { $0.count == 2 * p.size.count } ?? true), op, "a size, scale or roi is not valid")
-        try require(["nearest_neighbor", "linear", "cubic"].contains(p.method), op, "unknown method \(p.method)")
+            p.size.allSatisfy { $0 > 0 && $0 <= 1 << 30 }
+                && (p.scales.map { $0.count == p.size.count } ?? true)
+                && (p.roi.map { $0.count == 2 * p.size.count } ?? true), op,
+            "a size, scale or roi is not valid")
+        try require(
+            ["nearest_neighbor", "linear", "cubic"].contains(p.method), op, "unknown method \(p.method)")
         var y = x
         // Only the last axis may be inlined elsewhere: taps of taps would be computed many times.
         var remaining = 0
         for (k, letter) in letters.enumerated() {
-            if let a = layout.position(letter), x.shape[a].asInt != p.size[k] || p.roi != nil { remaining += 1 }
+            if let a = layout.position(letter), x.shape[a].asInt != p.size[k] || p.roi != nil {
+                remaining += 1
+            }
         }
         let interpolates = p.method != "nearest_neighbor"
         let work: DataType = x.dtype == .float64 ? .float64 : .float32
@@ -60,7 +66,8 @@ extension TOPI {
             if position.isIdentity { continue }
             if interpolates && y.dtype != work { y = try cast(y, work) }
             remaining -= 1
-            y = try resizeAxis(y, a, position, p, tag: remaining > 0 && interpolates ? "resize" : Tag.injective)
+            y = try resizeAxis(
+                y, a, position, p, tag: remaining > 0 && interpolates ? "resize" : Tag.injective)
         }
         return y.dtype == x.dtype ? (y.op === x.op ? try copy(x) : y) : try cast(y, x.dtype)
     }
@@ -103,7 +110,9 @@ extension TOPI {
         func c(_ v: Double) -> PrimExpr { const(v, type) }
         // |d| <= 1 and 1 < |d| < 2 pieces of the kernel.
         func near(_ d: PrimExpr) -> PrimExpr { (c(alpha + 2) * d - c(alpha + 3)) * d * d + c(1) }
-        func far(_ d: PrimExpr) -> PrimExpr { ((c(alpha) * d - c(5 * alpha)) * d + c(8 * alpha)) * d - c(4 * alpha) }
+        func far(_ d: PrimExpr) -> PrimExpr {
+            ((c(alpha) * d - c(5 * alpha)) * d + c(8 * alpha)) * d - c(4 * alpha)
+        }
         var weights: [PrimExpr] = [far(t + c(1)), near(t), near(c(1) - t), far(c(2) - t)]
         if p.cubicExclude {
             var total: PrimExpr = c(0)
@@ -149,15 +158,19 @@ private struct SourcePosition {
         }
         let halfPixel = (a: 2 * n, b: n - m, d: 2 * m)
         switch p.coordinateMode {
-        case "half_pixel", "": rational = halfPixel
+        case "half_pixel", "":
+            rational = halfPixel
             factor = 1 / scale
             offset = 0.5 / scale - 0.5
-        case "pytorch_half_pixel": rational = m > 1 ? halfPixel : (a: 0, b: 0, d: 1)
+        case "pytorch_half_pixel":
+            rational = m > 1 ? halfPixel : (a: 0, b: 0, d: 1)
             factor = m > 1 ? 1 / scale : 0
             offset = m > 1 ? 0.5 / scale - 0.5 : 0
-        case "asymmetric": rational = (a: n, b: 0, d: m)
+        case "asymmetric":
+            rational = (a: n, b: 0, d: m)
             factor = 1 / scale
-        case "tf_half_pixel_for_nn": rational = (a: 2 * n, b: n, d: 2 * m)
+        case "tf_half_pixel_for_nn":
+            rational = (a: 2 * n, b: n, d: 2 * m)
             factor = 1 / scale
             offset = 0.5 / scale
         case "align_corners":

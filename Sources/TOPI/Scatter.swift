@@ -39,7 +39,8 @@ extension TOPI {
             indices.rank == data.rank && sameShape(indices.shape, updates.shape), "scatter_elements",
             "indices and updates need one shape, of as many axes as the data")
         return extern(
-            [(shape: data.shape, dtype: data.dtype)], inputs: [data, indices, updates], name: "scatter_elements",
+            [(shape: data.shape, dtype: data.dtype)], inputs: [data, indices, updates],
+            name: "scatter_elements",
             tag: Tag.extern, attrs: externAttrs
         ) { ins, outs in
             let updating = forEachIndex(updates.shape) { i in
@@ -55,8 +56,8 @@ extension TOPI {
         }[0]
     }
 
-    /// A copy of `data` with every update (an element or a slice), in order, put at the tuple in the last axis of
-    /// `indices` (negative from the end; outside = left out).
+    /// A copy of `data` with every update (an element or a slice), in order, put at the tuple in the last
+    /// axis of `indices` (negative from the end; outside = left out).
     public static func scatterND(
         _ data: Tensor, _ indices: Tensor, _ updates: Tensor, mode: ScatterMode = .update
     ) throws -> Tensor {
@@ -98,7 +99,8 @@ extension TOPI {
         let source = wide == x.dtype ? x : try cast(x, wide)
         let n = x.shape[a]
         let sums = extern(
-            [(shape: x.shape, dtype: wide)], inputs: [source], name: "cumsum", tag: Tag.extern, attrs: externAttrs
+            [(shape: x.shape, dtype: wide)], inputs: [source], name: "cumsum", tag: Tag.extern,
+            attrs: externAttrs
         ) { ins, outs in
             // The scanned axis innermost: the sum so far is the neighbour just written.
             forEachIndex(removing(x.shape, a)) { outer in

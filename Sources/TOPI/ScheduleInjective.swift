@@ -20,8 +20,8 @@ extension TOPI {
         }
     }
 
-    /// A schedule of a whole function from these generic pieces: injective blocks inlined, chains over rows fused,
-    /// the rest block by block. A block that a primitive refuses keeps its plain loops.
+    /// A schedule of a whole function from these generic pieces: injective blocks inlined, chains over rows
+    /// fused, the rest block by block. A block that a primitive refuses keeps its plain loops.
     public static func scheduleGeneric(
         _ function: PrimFunc, _ options: CPUScheduleOptions = CPUScheduleOptions()
     ) throws -> PrimFunc {
@@ -46,7 +46,9 @@ extension TOPI {
     }
 
     /// The blocks directly under the root, in order of execution.
-    static func topBlocks(_ sch: Schedule) throws -> [BlockRV] { try sch.getChildBlocks(try sch.getBlock("root")) }
+    static func topBlocks(_ sch: Schedule) throws -> [BlockRV] {
+        try sch.getChildBlocks(try sch.getBlock("root"))
+    }
 
     static func isOutput(_ sch: Schedule, _ block: BlockRV) throws -> Bool {
         let written = try sch.get(block).writes.map(\.buffer)
@@ -57,15 +59,17 @@ extension TOPI {
     public static func inlineInjective(_ sch: Schedule) throws {
         for block in try topBlocks(sch) {
             let tag = try sch.get(block).annotations.string("tag") ?? ""
-            guard [Tag.elemwise, Tag.broadcast, Tag.injective].contains(tag), try !isOutput(sch, block) else { continue }
+            guard [Tag.elemwise, Tag.broadcast, Tag.injective].contains(tag), try !isOutput(sch, block) else {
+                continue
+            }
             do { try sch.computeInline(block) } catch is ApusError { continue }
         }
     }
 
     // MARK: Injective
 
-    /// Schedules the last of `blocks` with the others inlined into it: the trailing axes along which every access is
-    /// contiguous (or does not move at all) are one vectorised loop, the others run in parallel.
+    /// Schedules the last of `blocks` with the others inlined into it: the trailing axes along which every
+    /// access is contiguous (or does not move at all) are one vectorised loop, the others run in parallel.
     public static func scheduleInjective(
         _ sch: Schedule, _ blocks: [BlockRV], _ options: CPUScheduleOptions = CPUScheduleOptions()
     ) throws {
@@ -103,8 +107,9 @@ extension TOPI {
         }
     }
 
-    /// A block that reads apart what it writes together: a transposition goes tile by tile, so that every cache line
-    /// read is used up while it is there; others gather vectors where the last axis holds whole ones.
+    /// A block that reads apart what it writes together: a transposition goes tile by tile, so that every
+    /// cache line read is used up while it is there; others gather vectors where the last axis holds whole
+    /// ones.
     private static func scheduleScattered(
         _ sch: Schedule, _ info: Block, _ loops: [LoopRV], _ width: Int, _ options: CPUScheduleOptions
     ) throws {
@@ -165,9 +170,9 @@ extension TOPI {
         try sch.parallel(outer)
     }
 
-    /// How many trailing axes form one contiguous run in every access that moves with them; nil if not even the last
-    /// one does. What is computed from the axes themselves (a guard, a position) must stay cheap in a vector: it may
-    /// use the last axis only, which then is the whole run.
+    /// How many trailing axes form one contiguous run in every access that moves with them; nil if not even
+    /// the last one does. What is computed from the axes themselves (a guard, a position) must stay cheap
+    /// in a vector: it may use the last axis only, which then is the whole run.
     private static func contiguousAxes(_ block: Block) -> Int? {
         let accesses = accessesOf(block)
         let vars = block.iterVars.map(\.variable)
@@ -189,7 +194,8 @@ extension TOPI {
         return best
     }
 
-    /// The variables that a value uses outside of indices; with `guards` only those in conditions of if_then_else.
+    /// The variables that a value uses outside of indices; with `guards` only those in conditions of
+    /// if_then_else.
     private static func looseVariables(_ value: PrimExpr, guards: Bool) -> Set<Var> {
         var result: Set<Var> = []
         func visit(_ e: PrimExpr, _ counting: Bool) {
@@ -223,8 +229,11 @@ extension TOPI {
         var result: [Access] = []
         postOrderVisit(
             block.body,
-            expr: { e in if let l = e as? BufferLoad { result.append((buffer: l.buffer, indices: l.indices)) } },
-            stmt: { s in if let b = s as? BufferStore { result.append((buffer: b.buffer, indices: b.indices)) } })
+            expr: { e in if let l = e as? BufferLoad { result.append((buffer: l.buffer, indices: l.indices)) }
+            },
+            stmt: { s in
+                if let b = s as? BufferStore { result.append((buffer: b.buffer, indices: b.indices)) }
+            })
         return result
     }
 

@@ -8,8 +8,9 @@ import ApusTIRSchedule
 extension TOPI {
     /// Schedules a reduction that has loops of its own.
     ///
-    /// Where its operand lies contiguous along a spatial axis, a vector of results accumulates at once; where it
-    /// lies contiguous along the reduction, a vector of partial results does (`rfactor`), combined at the end.
+    /// Where its operand lies contiguous along a spatial axis, a vector of results accumulates at once;
+    /// where it lies contiguous along the reduction, a vector of partial results does (`rfactor`), combined
+    /// at the end.
     public static func scheduleReduce(
         _ sch: Schedule, _ block: BlockRV, _ options: CPUScheduleOptions = CPUScheduleOptions()
     ) throws {
@@ -41,7 +42,8 @@ extension TOPI {
             try parallelise(sch, spatial, work: work, options)
             return
         }
-        let steps = product(info.iterVars.map { $0.iterType == .commReduce ? $0.dom.extent.asInt : 1 }) ?? Int.max
+        let steps =
+            product(info.iterVars.map { $0.iterType == .commReduce ? $0.dom.extent.asInt : 1 }) ?? Int.max
         if extent % width != 0 && steps <= 64 {
             // LLVM unrolls a small window and vectorises around it, tail included.
             try parallelise(sch, spatial, work: work, options)
@@ -54,7 +56,8 @@ extension TOPI {
         let parts = try sch.split(across, factors: [nil, extent % (2 * width) == 0 ? 2 * width : width])
         try sch.computeAt(block, parts[0])
         let own = try ownLoops(sch, block, below: parts[0])
-        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }.count
+        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }
+            .count
         if own.count == reduceCount + 1, reduceCount > 0 {
             try sch.reorder(Array(own.dropFirst()) + [own[0]])
             let initial = try sch.decomposeReduction(block, own[1])
@@ -67,12 +70,14 @@ extension TOPI {
 
     /// Whether some operand lies contiguous along the last spatial axis.
     private static func movesAlong(_ info: Block) -> Bool {
-        guard let v = info.iterVars.last(where: { $0.iterType == .dataParallel })?.variable else { return false }
+        guard let v = info.iterVars.last(where: { $0.iterType == .dataParallel })?.variable else {
+            return false
+        }
         return info.reads.contains { $0.region.last.map { movesByOne($0.min, v) } ?? false }
     }
 
-    /// Factors a reduction whose operand lies contiguous along the last reduction axis into a vector of partial
-    /// results; nil where it is not such a one, or too short.
+    /// Factors a reduction whose operand lies contiguous along the last reduction axis into a vector of
+    /// partial results; nil where it is not such a one, or too short.
     static func partialSums(_ sch: Schedule, _ block: BlockRV, _ width: Int) throws -> BlockRV? {
         let info = try sch.get(block)
         let axes = info.iterVars.filter { $0.iterType == .commReduce }
@@ -84,7 +89,8 @@ extension TOPI {
         let isRun = axes.count > 1 && coversTail(info, axes)
         let length = isRun ? total : last
         let candidates = length >= 16 * width ? [2 * width, width, width / 2] : [width, width / 2]
-        var lanes = candidates.first { $0 >= 2 && length % $0 == 0 && length > $0 } ?? oddVector(length, width)
+        var lanes =
+            candidates.first { $0 >= 2 && length % $0 == 0 && length > $0 } ?? oddVector(length, width)
         // Long ones pay for a guarded last step; the others have none (see `likelyGuards`).
         if lanes == nil, length >= 8 * width { lanes = length >= 32 * width ? 2 * width : width }
         guard let lanes else { return nil }
@@ -95,10 +101,13 @@ extension TOPI {
         return try sch.rfactor(parts[1], factorAxis: info.writes[0].buffer.rank)
     }
 
-    /// A divisor near the vector's width, such as 7 for the 49 pixels of a 7 x 7 image: legal lanes all the same.
+    /// A divisor near the vector's width, such as 7 for the 49 pixels of a 7 x 7 image: legal lanes all the
+    /// same.
     private static func oddVector(_ length: Int, _ width: Int) -> Int? {
         guard width >= 4, length > width else { return nil }
-        return stride(from: 2 * width, through: width / 2 + 1, by: -1).first { length % $0 == 0 && length > $0 }
+        return stride(from: 2 * width, through: width / 2 + 1, by: -1).first {
+            length % $0 == 0 && length > $0
+        }
     }
 
     /// Whether the reduction axes are the trailing axes of an operand, in order and whole.
@@ -119,7 +128,8 @@ extension TOPI {
         try sch.setScope(partial, writeIndex: 0, scope: "local")
         let own = try ownLoops(sch, partial, below: row)
         let info = try sch.get(partial)
-        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }.count
+        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }
+            .count
         guard own.count == reduceCount + 1, reduceCount > 0 else { return }
         try sch.reorder(Array(own.dropFirst()) + [own[0]])
         let initial = try sch.decomposeReduction(partial, own[1])
@@ -135,8 +145,8 @@ extension TOPI {
         return Array(all[(at + 1)...])
     }
 
-    /// Marks the guards of factored reductions as likely, so that loop partitioning takes the steps in which they
-    /// hold for all lanes apart and these become plain vectors.
+    /// Marks the guards of factored reductions as likely, so that loop partitioning takes the steps in
+    /// which they hold for all lanes apart and these become plain vectors.
     static func likelyGuards(_ function: PrimFunc) -> PrimFunc {
         let body = LikelyGuards().mutate(function.body)
         return body === function.body ? function : function.with(body: body)
@@ -144,11 +154,12 @@ extension TOPI {
 
     // MARK: Rows
 
-    /// Schedules a chain of reductions and elementwise steps over the last axis (softmax, layer normalisation, a
-    /// mean) so that one row goes through all of them while it is in the cache; rows run in parallel.
+    /// Schedules a chain of reductions and elementwise steps over the last axis (softmax, layer
+    /// normalisation, a mean) so that one row goes through all of them while it is in the cache; rows run
+    /// in parallel.
     ///
-    /// Works on a copy; nil where the function is no such chain: exactly one result, whose shape is the rows or the
-    /// rows and their axis, and every other block over the same rows.
+    /// Works on a copy; nil where the function is no such chain: exactly one result, whose shape is the
+    /// rows or the rows and their axis, and every other block over the same rows.
     public static func scheduleRows(
         _ sch: Schedule, _ options: CPUScheduleOptions = CPUScheduleOptions()
     ) throws -> Schedule? {
@@ -164,13 +175,16 @@ extension TOPI {
         for block in try topBlocks(sch) {
             // The last step of a chain is cheap once the values of its row are known.
             let tag = try sch.get(block).annotations.string("tag") ?? ""
-            guard ["softmax_norm", "log_softmax_norm", "layer_norm"].contains(tag), try !isOutput(sch, block) else {
+            guard ["softmax_norm", "log_softmax_norm", "layer_norm"].contains(tag), try !isOutput(sch, block)
+            else {
                 continue
             }
             do { try sch.computeInline(block) } catch is ApusError { continue }
         }
         let blocks = try topBlocks(sch)
-        guard let last = blocks.last, blocks.count > 1, let rowExtents = try rowShape(sch, blocks) else { return false }
+        guard let last = blocks.last, blocks.count > 1, let rowExtents = try rowShape(sch, blocks) else {
+            return false
+        }
         var work = 0
         for b in blocks {
             work += min(product(try sch.get(b).iterVars.map { $0.dom.extent.asInt }) ?? 1 << 40, 1 << 40)
@@ -226,8 +240,8 @@ extension TOPI {
         return true
     }
 
-    /// The extents of the rows, if all blocks run over the same rows and at most one more axis, and something is
-    /// reduced.
+    /// The extents of the rows, if all blocks run over the same rows and at most one more axis, and
+    /// something is reduced.
     private static func rowShape(_ sch: Schedule, _ blocks: [BlockRV]) throws -> [PrimExpr]? {
         var rows: [PrimExpr]?
         for b in blocks {
@@ -266,7 +280,9 @@ private final class LikelyGuards: StmtExprMutator {
     }
 
     override func mutate(_ e: PrimExpr) -> PrimExpr {
-        guard inside, let c = e as? Call, c.name == "tir.if_then_else", (c.args[0] as? Call)?.name != "tir.likely" else {
+        guard inside, let c = e as? Call, c.name == "tir.if_then_else",
+            (c.args[0] as? Call)?.name != "tir.likely"
+        else {
             return mutateChildren(of: e)
         }
         let marked = intrinsic("likely", .bool, [c.args[0]])

@@ -5,8 +5,9 @@ import ApusTE
 import ApusTIR
 
 extension TOPI {
-    /// The `k` greatest (or least, if `ascending`) elements along `axis` in order, and where they stand. Equal
-    /// elements stay in the order of their positions; NaN is greater than every number, as in numpy's sort.
+    /// The `k` greatest (or least, if `ascending`) elements along `axis` in order, and where they stand.
+    /// Equal elements stay in the order of their positions; NaN is greater than every number, as in numpy's
+    /// sort.
     public static func topK(
         _ x: Tensor, k: Int, axis: Int = -1, ascending: Bool = false, indexType: DataType = .int64
     ) throws -> (values: Tensor, indices: Tensor) {
@@ -27,7 +28,8 @@ extension TOPI {
             return forEachIndex(removing(x.shape, a)) { outer in
                 let sorting = sorter.sort { left, right in
                     precedes(
-                        BufferLoad(ins[0], inserting(outer, a, left)), BufferLoad(ins[0], inserting(outer, a, right)),
+                        BufferLoad(ins[0], inserting(outer, a, left)),
+                        BufferLoad(ins[0], inserting(outer, a, right)),
                         ascending)
                 }
                 let writing = forLoop("j", imm(k)) { j in
@@ -86,7 +88,9 @@ private struct MergeSort {
         let start = forLoop("p", extent) { p in BufferStore(order, p, [p]) }
         let merging = forLoop("pass", imm(passes)) { pass in
             let width = Var("width")
-            let rounds = forLoop("run", ceilDiv(extent, width * 2)) { run in merge(run * width * 2, width, precedes) }
+            let rounds = forLoop("run", ceilDiv(extent, width * 2)) { run in
+                merge(run * width * 2, width, precedes)
+            }
             let back = forLoop("p", extent) { p in BufferStore(order, at(spare, p), [p]) }
             return LetStmt(width, bitwise("shift_left", imm(1), pass), SeqStmt([rounds, back]))
         }

@@ -7,8 +7,8 @@ import ApusTIR
 
 /// The operator inventory: every operator as a computation on TE tensors, and generic schedules.
 ///
-/// Functions are named as the operators of the graph IR, in camel case. They throw TOPI errors only where shapes
-/// or attributes that a user gave do not fit; element types are the caller's business.
+/// Functions are named as the operators of the graph IR, in camel case. They throw TOPI errors only where
+/// shapes or attributes that a user gave do not fit; element types are the caller's business.
 public enum TOPI {
     /// What a compute is, for schedules: the value of the block annotation `tag`.
     public enum Tag {
@@ -28,9 +28,10 @@ public enum TOPI {
         public static let extern = "extern"
     }
 
-    /// The computation of a graph operator: attributes by the names of the operator's schema, the operands (a tuple
-    /// operand spread out), and the type of the result.
-    public typealias Compute = @Sendable (_ attrs: Attrs, _ inputs: [Tensor], _ outType: IRType) throws -> [Tensor]
+    /// The computation of a graph operator: attributes by the names of the operator's schema, the operands
+    /// (a tuple operand spread out), and the type of the result.
+    public typealias Compute =
+        @Sendable (_ attrs: Attrs, _ inputs: [Tensor], _ outType: IRType) throws -> [Tensor]
 }
 
 extension TOPI {

@@ -9,8 +9,8 @@ extension TOPI {
         _ shape: [PrimExpr], _ name: String, _ f: ([PrimExpr]) throws -> PrimExpr
     ) throws -> Tensor { try compute(shape, name: name, tag: Tag.injective, f) }
 
-    /// The same elements in the same order in another shape. Where dimensions are only merged or split, an index is
-    /// the quotient or remainder of the one it comes from, never of a flat index of the whole.
+    /// The same elements in the same order in another shape. Where dimensions are only merged or split, an
+    /// index is the quotient or remainder of the one it comes from, never of a flat index of the whole.
     public static func reshape(_ x: Tensor, _ shape: [PrimExpr]) throws -> Tensor {
         if let n = staticCount(x.shape), let m = staticCount(shape), n != m {
             throw ApusError("TOPI009", "reshape: the element counts differ", expected: "\(n)", actual: "\(m)")
@@ -20,7 +20,9 @@ extension TOPI {
             var index: [PrimExpr] = []
             for g in groups {
                 var flat: PrimExpr = imm(0)
-                for o in g.out where shape[o].asInt != 1 { flat = flat.isZero ? i[o] : flat * shape[o] + i[o] }
+                for o in g.out where shape[o].asInt != 1 {
+                    flat = flat.isZero ? i[o] : flat * shape[o] + i[o]
+                }
                 index.append(contentsOf: unflatten(flat, g.from.map { x.shape[$0] }))
             }
             return x[index]
@@ -117,11 +119,13 @@ extension TOPI {
 
     /// `x` without axes of extent 1 (nil = all of them).
     public static func squeeze(_ x: Tensor, axes: [Int]? = nil) throws -> Tensor {
-        let gone = try axes.map { try normalized($0, rank: x.rank, "squeeze") }
+        let gone =
+            try axes.map { try normalized($0, rank: x.rank, "squeeze") }
             ?? (0..<x.rank).filter { x.shape[$0].asInt == 1 }
         for a in gone {
             if let n = x.shape[a].asInt, n != 1 {
-                throw ApusError("TOPI010", "squeeze: an axis is not of extent 1", expected: "1", actual: "\(n)")
+                throw ApusError(
+                    "TOPI010", "squeeze: an axis is not of extent 1", expected: "1", actual: "\(n)")
             }
         }
         let kept = (0..<x.rank).filter { !gone.contains($0) }
@@ -135,7 +139,8 @@ extension TOPI {
     /// `x` with `count` axes of extent 1 put before `axis`.
     public static func expandDims(_ x: Tensor, axis: Int, count: Int = 1) throws -> Tensor {
         let a = axis < 0 ? axis + x.rank + 1 : axis
-        try require(a >= 0 && a <= x.rank && count >= 0 && count <= 64, "expand_dims", "there is no place \(axis)")
+        try require(
+            a >= 0 && a <= x.rank && count >= 0 && count <= 64, "expand_dims", "there is no place \(axis)")
         let ones = [PrimExpr](repeating: imm(1), count: count)
         return try injective(Array(x.shape[..<a]) + ones + Array(x.shape[a...]), "expand_dims") { i in
             x[Array(i[..<a]) + Array(i[(a + count)...])]
@@ -198,20 +203,26 @@ extension TOPI {
         return result
     }
 
-    /// Every `strides[k]`-th element of axis `axes[k]` from `begin[k]` to before `end[k]`. With a negative stride
-    /// `end` -1 stands for before the first. `shape`, if given, is that of the result.
+    /// Every `strides[k]`-th element of axis `axes[k]` from `begin[k]` to before `end[k]`. With a negative
+    /// stride `end` -1 stands for before the first. `shape`, if given, is that of the result.
     public static func stridedSlice(
-        _ x: Tensor, begin: [Int], end: [Int], strides: [Int]? = nil, axes: [Int]? = nil, shape: [PrimExpr]? = nil
+        _ x: Tensor, begin: [Int], end: [Int], strides: [Int]? = nil, axes: [Int]? = nil,
+        shape: [PrimExpr]? = nil
     ) throws -> Tensor {
-        let named = try (axes ?? Array(0..<begin.count)).map { try normalized($0, rank: x.rank, "strided_slice") }
+        let named = try (axes ?? Array(0..<begin.count)).map {
+            try normalized($0, rank: x.rank, "strided_slice")
+        }
         let steps = strides ?? [Int](repeating: 1, count: begin.count)
         try require(
             named.count == begin.count && steps.count == begin.count && end.count == begin.count
-                && steps.allSatisfy { $0 != 0 }, "strided_slice", "begin, end, strides and axes must correspond")
+                && steps.allSatisfy { $0 != 0 }, "strided_slice",
+            "begin, end, strides and axes must correspond")
         var out = x.shape
         for (k, a) in named.enumerated() {
-            let (span, overflow) = steps[k] > 0
-                ? end[k].subtractingReportingOverflow(begin[k]) : begin[k].subtractingReportingOverflow(end[k])
+            let (span, overflow) =
+                steps[k] > 0
+                ? end[k].subtractingReportingOverflow(begin[k])
+                : begin[k].subtractingReportingOverflow(end[k])
             try require(!overflow && steps[k] != .min, "strided_slice", "a bound is out of range")
             let step = Swift.abs(steps[k])
             out[a] = imm(span <= 0 ? 0 : (span - 1) / step + 1)
@@ -234,7 +245,8 @@ extension TOPI {
         return try injective(shape, "tile") { i in
             var index: [PrimExpr] = []
             for k in (rank - x.rank)..<rank {
-                index.append(dims[k].asInt == 1 ? imm(0) : (times[k] == 1 ? i[k] : floorModExpr(i[k], dims[k])))
+                index.append(
+                    dims[k].asInt == 1 ? imm(0) : (times[k] == 1 ? i[k] : floorModExpr(i[k], dims[k])))
             }
             return x[index]
         }
@@ -265,11 +277,14 @@ extension TOPI {
 
     /// A tensor of one value.
     public static func full(_ fill: Tensor, shape: [PrimExpr], dtype: DataType? = nil) throws -> Tensor {
-        try compute(shape, name: "full", tag: Tag.broadcast) { _ in asType(dtype ?? fill.dtype, fill.scalarValue) }
+        try compute(shape, name: "full", tag: Tag.broadcast) { _ in
+            asType(dtype ?? fill.dtype, fill.scalarValue)
+        }
     }
 
     /// `start, start + step, …`: `count` numbers.
-    public static func arange(start: Tensor, step: Tensor, count: PrimExpr, dtype: DataType) throws -> Tensor {
+    public static func arange(start: Tensor, step: Tensor, count: PrimExpr, dtype: DataType) throws -> Tensor
+    {
         try injective([count], "arange") { i in
             asType(dtype, start.scalarValue) + asType(dtype, i[0]) * asType(dtype, step.scalarValue)
         }
@@ -295,7 +310,8 @@ extension TOPI {
         }
     }
 
-    /// Blocks of channels as blocks of positions: `DCR` = block row, block column, channel; `CRD` = channel first.
+    /// Blocks of channels as blocks of positions: `DCR` = block row, block column, channel; `CRD` = channel
+    /// first.
     public static func depthToSpace(
         _ x: Tensor, blockSize b: Int, mode: String = "DCR", layout: String = "NCHW"
     ) throws -> Tensor {
@@ -324,7 +340,9 @@ extension TOPI {
         let (l, c, h, w) = try planar(x, layout, b, "nn.space_to_depth")
         var shape = x.shape
         for a in [h, w] {
-            if let n = x.shape[a].asInt { try require(n % b == 0, l, "\(n) positions do not divide into blocks of \(b)") }
+            if let n = x.shape[a].asInt {
+                try require(n % b == 0, l, "\(n) positions do not divide into blocks of \(b)")
+            }
             shape[a] = floorDiv(x.shape[a], b)
         }
         shape[c] = shape[c] * (b * b)
@@ -343,7 +361,8 @@ extension TOPI {
         _ x: Tensor, _ text: String, _ b: Int, _ op: String
     ) throws -> (op: String, c: Int, h: Int, w: Int) {
         let l = try Layout(text)
-        guard l.rank == 4, x.rank == 4, let c = l.position("C"), let h = l.position("H"), let w = l.position("W"),
+        guard l.rank == 4, x.rank == 4, let c = l.position("C"), let h = l.position("H"),
+            let w = l.position("W"),
             b > 0, b <= 1 << 20
         else { throw ApusError("TOPI002", "\(op): four axes N, C, H, W and a positive block are needed") }
         return (op: op, c: c, h: h, w: w)

@@ -55,7 +55,9 @@ import Testing
         #expect((big + big).min > 0)
         #expect((big * big).max == ConstIntBound.posInf)
         #expect((ConstIntBound.everything * ConstIntBound(0)) == ConstIntBound(0))
-        #expect((ConstIntBound(0, ConstIntBound.posInf) * ConstIntBound(-2)) == ConstIntBound(ConstIntBound.negInf, 0))
+        #expect(
+            (ConstIntBound(0, ConstIntBound.posInf) * ConstIntBound(-2))
+                == ConstIntBound(ConstIntBound.negInf, 0))
         let a = Analyzer()
         a.bind(x, bound: ConstIntBound(0, Int.max - 1))
         let e = a.simplify(x * Int.max + x * Int.max)

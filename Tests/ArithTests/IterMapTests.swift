@@ -28,7 +28,9 @@ import Testing
         #expect(a.detectIterMap([i * 7 + j], inputs: inputs((i, 4), (j, 8))) == nil)
         let parts: [PrimExpr] = [floorDiv(f, 24), floorMod(floorDiv(f, 4), 6), floorMod(f, 4)]
         #expect(a.detectIterMap(parts, inputs: inputs((f, 96)), requireBijective: true) != nil)
-        #expect(a.detectIterMap([floorDiv(f, 24), floorMod(f, 12)], inputs: inputs((f, 96)), requireBijective: true) == nil)
+        #expect(
+            a.detectIterMap(
+                [floorDiv(f, 24), floorMod(f, 12)], inputs: inputs((f, 96)), requireBijective: true) == nil)
         #expect(a.detectIterMap([floorDiv(f, 24), floorMod(f, 48)], inputs: inputs((f, 96))) == nil)
     }
 
@@ -80,7 +82,8 @@ import Testing
         ]
         #expect(a.detectIterMap([i * 16 + j], inputs: ins, requireBijective: true) != nil)
         let g: [(variable: Var, range: IRRange)] = [(variable: f, range: IRRange(extent: n * 64))]
-        #expect(a.detectIterMap([floorDiv(f, 64), floorMod(f, 64)], inputs: g, requireBijective: true) != nil)
+        #expect(
+            a.detectIterMap([floorDiv(f, 64), floorMod(f, 64)], inputs: g, requireBijective: true) != nil)
     }
 
     @Test func regions() {
@@ -88,7 +91,9 @@ import Testing
         let o = Var("o")
         a.bind(o, IRRange(0, extent: 10))
         // A 3-wide window over 4 outputs at stride 2: rows o*8 ..< o*8 + 9.
-        let dom: [Var: IntervalSet] = [i: IntervalSet(IRRange(0, extent: 4)), j: IntervalSet(IRRange(0, extent: 3))]
+        let dom: [Var: IntervalSet] = [
+            i: IntervalSet(IRRange(0, extent: 4)), j: IntervalSet(IRRange(0, extent: 3)),
+        ]
         let r = a.estimateRegionUpperBound(
             [IRRange(min: (o * 4 + i) * 2 + j, extent: IntImm(1))], dom, shape: [IntImm(89)])
         #expect("\(r[0].min)" == "o * 8")

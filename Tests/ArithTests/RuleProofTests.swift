@@ -43,7 +43,8 @@ func freeVariables(_ list: [PrimExpr]) -> [Var] {
             let a = evaluate(rule.before, values)
             let b = evaluate(rule.after, values)
             if a != b || a == nil {
-                Issue.record("\(rule.text): \(String(describing: a)) is not \(String(describing: b)) at \(values)")
+                Issue.record(
+                    "\(rule.text): \(String(describing: a)) is not \(String(describing: b)) at \(values)")
             }
         }
         #expect(applied > 0)

@@ -21,7 +21,9 @@ import Testing
         return a
     }
 
-    func expect(_ e: PrimExpr, _ text: String, _ a: Analyzer? = nil, _ location: SourceLocation = #_sourceLocation) {
+    func expect(
+        _ e: PrimExpr, _ text: String, _ a: Analyzer? = nil, _ location: SourceLocation = #_sourceLocation
+    ) {
         let a = a ?? analyzer()
         let s = a.simplify(e)
         #expect("\(s)" == text, "of \(e)", sourceLocation: location)
@@ -138,7 +140,7 @@ import Testing
         let w = Var("w")
         a.bindProperties(of: w, from: x * 4 + 1)
         #expect(a.constIntBound(w) == ConstIntBound(1, 253))
-        expect(floorMod(w, 4) , "1", a)
+        expect(floorMod(w, 4), "1", a)
         #expect("\(a.simplify(w + 1))" == "w + 1")
     }
 
@@ -284,7 +286,8 @@ import Testing
             if i % 50 == 0 {
                 a = Analyzer()
                 for v in Self.vars.indices {
-                    a.bind(Self.vars[v], IRRange(Self.ranges[v].0, extent: Self.ranges[v].1 - Self.ranges[v].0))
+                    a.bind(
+                        Self.vars[v], IRRange(Self.ranges[v].0, extent: Self.ranges[v].1 - Self.ranges[v].0))
                 }
             }
             let e = i % 3 == 0 ? Self.boolean(&r, 4) : Self.integer(&r, 4)
@@ -321,7 +324,8 @@ import Testing
         let v = Self.vars
         var domains: [Var: IntervalSet] = [:]
         for i in 0..<2 {
-            domains[v[i]] = IntervalSet(IRRange(Self.ranges[i].0, extent: Self.ranges[i].1 - Self.ranges[i].0))
+            domains[v[i]] = IntervalSet(
+                IRRange(Self.ranges[i].0, extent: Self.ranges[i].1 - Self.ranges[i].0))
         }
         a.bind(v[3], IRRange(1, extent: 5))
         for _ in 0..<400 {
@@ -330,8 +334,12 @@ import Testing
             for _ in 0..<10 {
                 let values = Self.point(&r)
                 guard let x = evaluate(e, values) else { continue }
-                if let lo = s.min, let l = evaluate(lo, values), l > x { Issue.record("\(e): \(x) < \(lo) = \(l)") }
-                if let hi = s.max, let h = evaluate(hi, values), h < x { Issue.record("\(e): \(x) > \(hi) = \(h)") }
+                if let lo = s.min, let l = evaluate(lo, values), l > x {
+                    Issue.record("\(e): \(x) < \(lo) = \(l)")
+                }
+                if let hi = s.max, let h = evaluate(hi, values), h < x {
+                    Issue.record("\(e): \(x) > \(hi) = \(h)")
+                }
             }
         }
     }
@@ -352,7 +360,8 @@ import Testing
                 guard evaluate(c, values) == 1, let want = evaluate(e, values) else { continue }
                 let got = evaluate(s, values)
                 if got != want {
-                    Issue.record("\(e)  became  \(s) under \(c): \(want), now \(String(describing: got)) at \(values)")
+                    Issue.record(
+                        "\(e)  became  \(s) under \(c): \(want), now \(String(describing: got)) at \(values)")
                     break
                 }
             }

@@ -29,10 +29,12 @@ import Testing
         let d = firstDifference(Everything(ints: [1, 2, 3]), Everything(ints: [1, 5, 3]))
         #expect(d?.path == ".ints[1]")
         let m = firstDifference(
-            Everything(map: .map([(key: "k", value: .int(1))])), Everything(map: .map([(key: "k", value: .int(2))])))
+            Everything(map: .map([(key: "k", value: .int(1))])),
+            Everything(map: .map([(key: "k", value: .int(2))])))
         #expect(m?.path == ".map[\"k\"]")
         let missing = firstDifference(
-            Everything(map: .map([(key: "k", value: .int(1))])), Everything(map: .map([(key: "l", value: .int(1))])))
+            Everything(map: .map([(key: "k", value: .int(1))])),
+            Everything(map: .map([(key: "l", value: .int(1))])))
         #expect(missing?.lhs == "key \"k\"")
     }
 
@@ -187,14 +189,22 @@ import Testing
     @Test(
         arguments: [
             ("", "JSON001"), ("{", "JSON001"), ("[1,2", "JSON001"), ("{}", "NODE003"), ("[]", "NODE003"),
-            (#"{"apus_json":2,"root":0,"nodes":[]}"#, "NODE003"), (#"{"apus_json":1,"root":0,"nodes":[]}"#, "NODE003"),
+            (#"{"apus_json":2,"root":0,"nodes":[]}"#, "NODE003"),
+            (#"{"apus_json":1,"root":0,"nodes":[]}"#, "NODE003"),
             (#"{"apus_json":1,"root":0,"nodes":[{"type":"no.such","fields":{}}]}"#, "NODE004"),
             (#"{"apus_json":1,"root":0,"nodes":[{"type":"test.Leaf","fields":{"value":1}}]}"#, "NODE002"),
-            (#"{"apus_json":1,"root":0,"nodes":[{"type":"test.Leaf","fields":{"value":"1","note":""}}]}"#, "NODE001"),
-            (#"{"apus_json":1,"root":0,"nodes":[{"type":"test.Pair","fields":{"left":{"node":5},"right":null}}]}"#,
-                "NODE005"),
-            (#"{"apus_json":1,"root":0,"nodes":[{"type":"test.Vertex","fields":{"inputs":[{"dtype":"float33x0"}]}}]}"#,
-                "NODE005"),
+            (
+                #"{"apus_json":1,"root":0,"nodes":[{"type":"test.Leaf","fields":{"value":"1","note":""}}]}"#,
+                "NODE001"
+            ),
+            (
+                #"{"apus_json":1,"root":0,"nodes":[{"type":"test.Pair","fields":{"left":{"node":5},"right":null}}]}"#,
+                "NODE005"
+            ),
+            (
+                #"{"apus_json":1,"root":0,"nodes":[{"type":"test.Vertex","fields":{"inputs":[{"dtype":"float33x0"}]}}]}"#,
+                "NODE005"
+            ),
         ])
     func malformedTextsAreRefused(_ text: String, _ expected: String) {
         #expect(code { _ = try loadJSON(text) } == expected)

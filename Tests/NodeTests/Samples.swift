@@ -68,7 +68,8 @@ final class Vertex: Node, @unchecked Sendable {
 }
 
 private let vertexSchema = NodeSchema(
-    "test.Vertex", Vertex.self, [.field("inputs", \.inputs)], identity: .graph, make: { Vertex(try $0.next()) })
+    "test.Vertex", Vertex.self, [.field("inputs", \.inputs)], identity: .graph,
+    make: { Vertex(try $0.next()) })
 
 /// Something with definitions of its own that may be used without being declared.
 final class View: Node, @unchecked Sendable {
@@ -100,10 +101,13 @@ final class Everything: Node, @unchecked Sendable {
     let colour: Colour
     let map: FieldValue
     init(
-        flag: Bool = true, int: Int = -3, double: Double = 0.1, text: String = "a\"\\\n\u{1}é😀", dtype: DataType = .bfloat16,
+        flag: Bool = true, int: Int = -3, double: Double = 0.1, text: String = "a\"\\\n\u{1}é😀",
+        dtype: DataType = .bfloat16,
         node: Node? = nil, tensor: NDArray = NDArray([Float(1), -0.0, .nan]), ints: [Int] = [1, .min, .max],
         colour: Colour = .green,
-        map: FieldValue = .map([(key: "b", value: .int(1)), (key: "a", value: .array([.null, .bool(false)]))])
+        map: FieldValue = .map([
+            (key: "b", value: .int(1)), (key: "a", value: .array([.null, .bool(false)])),
+        ])
     ) {
         self.flag = flag
         self.int = int
@@ -137,7 +141,8 @@ private let everythingSchema = NodeSchema(
         let ints: [Int] = try $0.next()
         let colour: Colour = try $0.next()
         return Everything(
-            flag: flag, int: int, double: double, text: text, dtype: dtype, node: node, tensor: tensor, ints: ints,
+            flag: flag, int: int, double: double, text: text, dtype: dtype, node: node, tensor: tensor,
+            ints: ints,
             colour: colour, map: try $0.next())
     })
 

@@ -1202,7 +1202,7 @@ func golden(_ name: String) -> String {
                                 T.reads(A[vi, vk], best[vi], place[vi])
                                 T.writes(best[vi], place[vi])
                                 value: T.float32 = T.max(A[vi, vk], best[vi])
-                                position: T.float32 = T.Select(A[vi, vk] > best[vi], T.Cast("float32", vk), place[vi])
+                                position: T.float32 = T.Select(A[vi, vk] > best[vi] or not A[vi, vk] < best[vi] and T.Cast("float32", vk) < place[vi], T.Cast("float32", vk), place[vi])
                                 best[vi] = value
                                 place[vi] = position
                         with T.block("double"):

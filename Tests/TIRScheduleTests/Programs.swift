@@ -260,7 +260,9 @@ enum Programs {
         let (vi, vk) = (Var("vi"), Var("vk"))
         let x: PrimExpr = BufferLoad(a, [vi, vk])
         let old: PrimExpr = BufferLoad(best, [vi])
-        let better: PrimExpr = x .> old
+        // Of equal elements the first, in whatever order they come.
+        let earlier: PrimExpr = cast(.float32, vk) .< BufferLoad(place, [vi])
+        let better: PrimExpr = or(x .> old, and(not(x .< old), earlier))
         let (value, position) = (Var("value", dtype: .float32), Var("position", dtype: .float32))
         let stores: Stmt = SeqStmt([BufferStore(best, value, [vi]), BufferStore(place, position, [vi])])
         let second: Stmt = LetStmt(

@@ -10,7 +10,9 @@ private func run(_ text: String, _ args: TIRArgument..., options: TIRInterpreter
 }
 
 private func int(_ text: String, _ vars: [Var: TIRArgument] = [:]) throws -> Int {
-    guard case .int(let v) = try TIRInterpreter.evaluate(try TIRParser.parseExpr(text, variables: Array(vars.keys)), vars)
+    guard
+        case .int(let v) = try TIRInterpreter.evaluate(
+            try TIRParser.parseExpr(text, variables: Array(vars.keys)), vars)
     else { return .min }
     return v
 }
@@ -38,39 +40,61 @@ private func float(_ text: String) throws -> Double {
 
     @Test(
         arguments: [
-            ("T.int8(127) + T.int8(1)", -128), ("T.uint8(0) - T.uint8(1)", 255), ("T.int32(65536) * T.int32(65536)", 0),
-            ("9223372036854775807 + 1", Int.min), ("-7 // 2", -4), ("-7 % 2", 1), ("7 // -2", -4), ("7 % -2", -1),
-            ("T.truncdiv(-7, 2)", -3), ("T.truncmod(-7, 2)", -1), ("T.truncdiv(-9223372036854775808, -1)", Int.min),
+            ("T.int8(127) + T.int8(1)", -128), ("T.uint8(0) - T.uint8(1)", 255),
+            ("T.int32(65536) * T.int32(65536)", 0),
+            ("9223372036854775807 + 1", Int.min), ("-7 // 2", -4), ("-7 % 2", 1), ("7 // -2", -4),
+            ("7 % -2", -1),
+            ("T.truncdiv(-7, 2)", -3), ("T.truncmod(-7, 2)", -1),
+            ("T.truncdiv(-9223372036854775808, -1)", Int.min),
             ("T.truncdiv(T.uint64(-1), T.uint64(2))", Int.max), ("T.min(T.uint64(-1), T.uint64(1))", 1),
-            ("T.Cast(\"int8\", T.int32(200))", -56), ("T.Cast(\"bool\", T.int32(2))", 1), ("T.Cast(\"int32\", T.float32(-1.9))", -1),
+            ("T.Cast(\"int8\", T.int32(200))", -56), ("T.Cast(\"bool\", T.int32(2))", 1),
+            ("T.Cast(\"int32\", T.float32(-1.9))", -1),
             ("T.Cast(\"uint8\", T.float32(300.0))", 255), ("T.Cast(\"int64\", T.float64(\"nan\"))", 0),
-            ("T.Cast(\"int32\", T.float64(1e+20))", 2_147_483_647), ("T.Cast(\"uint64\", T.float64(1e+19))", Int(bitPattern: 10_000_000_000_000_000_000)),
+            ("T.Cast(\"int32\", T.float64(1e+20))", 2_147_483_647),
+            ("T.Cast(\"uint64\", T.float64(1e+19))", Int(bitPattern: 10_000_000_000_000_000_000)),
             ("T.bitwise_not(T.uint8(1))", 254), ("T.shift_right(T.int8(-128), T.int8(3))", -16),
-            ("T.shift_left(T.uint8(255), T.uint8(4))", 240), ("T.shift_left(1, 64)", 0), ("T.shift_right(-1, 100)", -1),
+            ("T.shift_left(T.uint8(255), T.uint8(4))", 240), ("T.shift_left(1, 64)", 0),
+            ("T.shift_right(-1, 100)", -1),
             ("T.popcount(T.int8(-1))", 8), ("T.clz(T.int32(1))", 31), ("T.abs(T.int8(-128))", -128),
             ("T.reinterpret(T.float32(1.0), dtype=\"int32\")", 0x3F80_0000), ("T.Let(x, 3, x * x + 1)", 10),
             ("T.Shuffle([T.Ramp(0, 3, 4), T.Broadcast(9, 2)], [3])", 9), ("T.Select(1 < 2, 5, 6)", 5),
             ("T.if_then_else(2 < 1, 1 // 0, 6)", 6), ("T.Cast(\"int64\", True and not False)", 1),
             ("T.Cast(\"int64\", False and 1 // 0 == 1)", 0), ("T.Cast(\"int64\", True or 1 // 0 == 1)", 1),
-            ("T.Cast(\"int64\", T.float32(\"nan\") != T.float32(\"nan\"))", 1), ("T.Cast(\"int64\", T.isnan(T.float16(\"nan\")))", 1),
-            ("T.Reduce([0], lambda x, y: (x + y,), [T.iter_var(k, 5, \"reduce\")], [k * k], where=k != 3)", 21),
-            ("T.Reduce([-100, 0], lambda a, b, c, d: (T.max(a, c), T.Select(a >= c, b, d)), [T.iter_var(k, 9, \"reduce\")], [k % 5, k], value_index=1)", 4),
+            ("T.Cast(\"int64\", T.float32(\"nan\") != T.float32(\"nan\"))", 1),
+            ("T.Cast(\"int64\", T.isnan(T.float16(\"nan\")))", 1),
+            (
+                "T.Reduce([0], lambda x, y: (x + y,), [T.iter_var(k, 5, \"reduce\")], [k * k], where=k != 3)",
+                21
+            ),
+            (
+                "T.Reduce([-100, 0], lambda a, b, c, d: (T.max(a, c), T.Select(a >= c, b, d)), [T.iter_var(k, 9, \"reduce\")], [k % 5, k], value_index=1)",
+                4
+            ),
         ])
     func integers(_ text: String, _ expected: Int) throws { #expect(try int(text) == expected) }
 
     @Test(
         arguments: [
-            ("T.float32(16777216.0) + T.float32(1.0)", 16_777_216), ("T.float16(2048.0) + T.float16(1.0)", 2048),
-            ("T.bfloat16(256.0) + T.bfloat16(1.0)", 256), ("T.float16(60000.0) * T.float16(2.0)", Double.infinity),
-            ("T.float32(1.0) / T.float32(3.0)", Double(Float(1) / 3)), ("T.Cast(\"float16\", T.float32(0.1))", 0.0999755859375),
-            ("T.Cast(\"bfloat16\", T.float32(1.00390625))", 1), ("T.Cast(\"bfloat16\", T.float32(1.01171875))", 1.015625),
-            ("T.Cast(\"float32\", 16777217)", 16_777_216), ("T.Cast(\"float32\", T.uint64(-1))", 18_446_744_073_709_551_616),
-            ("T.round(T.float32(2.5))", 3), ("T.nearbyint(T.float32(2.5))", 2), ("T.trunc(T.float32(-2.5))", -2),
+            ("T.float32(16777216.0) + T.float32(1.0)", 16_777_216),
+            ("T.float16(2048.0) + T.float16(1.0)", 2048),
+            ("T.bfloat16(256.0) + T.bfloat16(1.0)", 256),
+            ("T.float16(60000.0) * T.float16(2.0)", Double.infinity),
+            ("T.float32(1.0) / T.float32(3.0)", Double(Float(1) / 3)),
+            ("T.Cast(\"float16\", T.float32(0.1))", 0.0999755859375),
+            ("T.Cast(\"bfloat16\", T.float32(1.00390625))", 1),
+            ("T.Cast(\"bfloat16\", T.float32(1.01171875))", 1.015625),
+            ("T.Cast(\"float32\", 16777217)", 16_777_216),
+            ("T.Cast(\"float32\", T.uint64(-1))", 18_446_744_073_709_551_616),
+            ("T.round(T.float32(2.5))", 3), ("T.nearbyint(T.float32(2.5))", 2),
+            ("T.trunc(T.float32(-2.5))", -2),
             ("T.floor(T.float32(-2.5))", -3), ("T.sqrt(T.float32(2.0))", Double(Float(2).squareRoot())),
-            ("T.fma(T.float32(3.0), T.float32(4.0), T.float32(5.0))", 17), ("T.nextafter(T.float32(1.0), T.float32(2.0))", Double(Float(1).nextUp)),
-            ("T.nextafter(T.float16(0.0), T.float16(-1.0))", -0x1p-24), ("T.copysign(T.float32(1.0), T.float32(-0.0))", -1),
+            ("T.fma(T.float32(3.0), T.float32(4.0), T.float32(5.0))", 17),
+            ("T.nextafter(T.float32(1.0), T.float32(2.0))", Double(Float(1).nextUp)),
+            ("T.nextafter(T.float16(0.0), T.float16(-1.0))", -0x1p-24),
+            ("T.copysign(T.float32(1.0), T.float32(-0.0))", -1),
             ("T.ldexp(T.float32(3.0), T.float32(4.0))", 48), ("T.max(T.float32(1.0), T.float32(-1.0))", 1),
-            ("T.float32(-7.5) // T.float32(2.0)", -4), ("T.float32(-7.5) % T.float32(2.0)", 0.5), ("T.sigmoid(T.float64(0.0))", 0.5),
+            ("T.float32(-7.5) // T.float32(2.0)", -4), ("T.float32(-7.5) % T.float32(2.0)", 0.5),
+            ("T.sigmoid(T.float64(0.0))", 0.5),
             ("T.reinterpret(T.int16(16256), dtype=\"bfloat16\")", 1), ("T.rsqrt(T.float32(4.0))", 0.5),
         ])
     func floats(_ text: String, _ expected: Double) throws { #expect(try float(text) == expected) }
@@ -89,7 +113,10 @@ private func float(_ text: String) throws -> Double {
         #expect(lanes == [101, 121, -115, -95])
     }
 
-    @Test(arguments: [DataType.int8, .int16, .int32, .int64, .uint8, .uint16, .uint32, .uint64, .bool, .float16, .float32, .float64, .bfloat16])
+    @Test(arguments: [
+        DataType.int8, .int16, .int32, .int64, .uint8, .uint16, .uint32, .uint64, .bool, .float16, .float32,
+        .float64, .bfloat16,
+    ])
     func everyTypeIsCopied(_ d: DataType) throws {
         let a = NDArray.random(shape: [16], dtype: d, seed: 5)
         let b = NDArray(shape: [16], dtype: d)
@@ -126,10 +153,13 @@ private func float(_ text: String) throws -> Double {
 
     @Test(
         arguments: [
-            ("A[4] = T.float32(1.0)", "TIR161"), ("A[-1] = T.float32(1.0)", "TIR161"), ("A[0] = A[n]", "TIR161"),
-            ("A[T.Ramp(2, 1, 4)] = T.Broadcast(T.float32(0.0), 4)", "TIR161"), ("T.evaluate(n // (n - n))", "TIR164"),
+            ("A[4] = T.float32(1.0)", "TIR161"), ("A[-1] = T.float32(1.0)", "TIR161"),
+            ("A[0] = A[n]", "TIR161"),
+            ("A[T.Ramp(2, 1, 4)] = T.Broadcast(T.float32(0.0), 4)", "TIR161"),
+            ("T.evaluate(n // (n - n))", "TIR164"),
             ("assert n < 3, (\"X001\", \"m\")", "X001"), ("while True:\n        pass", "TIR163"),
-            ("T.evaluate(T.call_extern(\"f\", dtype=\"int32\"))", "TIR162"), ("B = T.allocate((n * 4611686018427387904,), \"int8\")\n    pass", "RT001"),
+            ("T.evaluate(T.call_extern(\"f\", dtype=\"int32\"))", "TIR162"),
+            ("B = T.allocate((n * 1152921504606846976,), \"int8\")\n    pass", "RT001"),
             ("V = T.decl_buffer((8,), \"float32\", data=A.data)\n    V[5] = T.float32(1.0)", "TIR161"),
             ("T.evaluate(T.call_global(\"g\", dtype=\"int32\"))", "TIR162"),
         ])
@@ -170,7 +200,9 @@ private func float(_ text: String) throws -> Double {
 
     @Test func freshMemoryIsPoisoned() throws {
         let c = NDArray([Float](repeating: 0, count: 1))
-        try run("@T.prim_func\ndef f(C: T.Buffer((1,), \"float32\")):\n    L = T.allocate((1,), \"float32\")\n    C[0] = L[0]\n", .array(c))
+        try run(
+            "@T.prim_func\ndef f(C: T.Buffer((1,), \"float32\")):\n    L = T.allocate((1,), \"float32\")\n    C[0] = L[0]\n",
+            .array(c))
         #expect(try c.toArray(Float.self)[0].isNaN)
     }
 
@@ -216,7 +248,9 @@ private func float(_ text: String) throws -> Double {
         let a = NDArray([Float(1), 2, 3, 4])
         try TIRInterpreter.run(try #require(m["main"] as? PrimFunc), [a], module: m)
         #expect(try a.toArray(Float.self) == [120, 2, 3, 8])
-        #expect(code { try TIRInterpreter.run(try #require(m["fact"] as? PrimFunc), args: [100_000], module: m) } == "TIR168")
+        #expect(
+            code { try TIRInterpreter.run(try #require(m["fact"] as? PrimFunc), args: [100_000], module: m) }
+                == "TIR168")
     }
 
     @Test func externs() throws {

@@ -29,16 +29,19 @@ import Testing
         #expect(TIRPrinter.text(Sub(a, Sub(b, c))) == "a - (b - c)")
         #expect(TIRPrinter.text(Sub(Sub(a, b), c)) == "a - b - c")
         #expect(TIRPrinter.text(FloorDiv(a, FloorMod(b, c))) == "a // (b % c)")
-        #expect(TIRPrinter.text(And(Or(EQ(a, b), LT(a, b)), Not(EQ(a, b)))) == "(a == b or a < b) and not a == b")
+        #expect(
+            TIRPrinter.text(And(Or(EQ(a, b), LT(a, b)), Not(EQ(a, b)))) == "(a == b or a < b) and not a == b")
         #expect(TIRPrinter.text(EQ(Not(EQ(a, b)), EQ(b, c))) == "(not a == b) == (b == c)")
         #expect(TIRPrinter.text(Mul(a, IntImm(-5))) == "a * -5")
     }
 
     @Test(
         arguments: [
-            (0.1, DataType.float32, "T.float32(0.1)"), (-0.0, .float64, "T.float64(-0.0)"), (1e30, .float64, "T.float64(1e+30)"),
+            (0.1, DataType.float32, "T.float32(0.1)"), (-0.0, .float64, "T.float64(-0.0)"),
+            (1e30, .float64, "T.float64(1e+30)"),
             (.infinity, .float16, "T.float16(\"inf\")"), (-.infinity, .bfloat16, "T.bfloat16(\"-inf\")"),
-            (.nan, .float32, "T.float32(\"nan\")"), (65504, .float16, "T.float16(65504.0)"), (5e-324, .float64, "T.float64(5e-324)"),
+            (.nan, .float32, "T.float32(\"nan\")"), (65504, .float16, "T.float16(65504.0)"),
+            (5e-324, .float64, "T.float64(5e-324)"),
         ])
     func floatConstants(_ v: Double, _ d: DataType, _ text: String) throws {
         let e = FloatImm(v, dtype: d)
@@ -70,7 +73,8 @@ import Testing
         let f = function { a, n in
             let (i, i2) = (Var("i"), Var("i"))
             let inner = For(i2, IntImm(0), IntImm(4), body: BufferStore(a, FloatImm(1), [Add(i, i2)]))
-            return For(i, IntImm(0), IntImm(4), .unrolled, body: SeqStmt([inner, LetStmt(Var("n"), n, Evaluate(n))]))
+            return For(
+                i, IntImm(0), IntImm(4), .unrolled, body: SeqStmt([inner, LetStmt(Var("n"), n, Evaluate(n))]))
         }
         #expect(TIRPrinter.text(f).contains("A[i + i_1]"))
         #expect(TIRPrinter.text(f).contains("n_1: T.int64 = n"))
@@ -78,24 +82,28 @@ import Testing
     }
 
     @Test(arguments: ["", "if", "2x", "größe", "a.b", "T", "i\n"]) func strangeNames(_ name: String) {
-        expectRoundTrip(function { a, _ in
-            let i = Var(name)
-            return For(i, IntImm(0), IntImm(4), body: BufferStore(a, FloatImm(1), [i]))
-        })
+        expectRoundTrip(
+            function { a, _ in
+                let i = Var(name)
+                return For(i, IntImm(0), IntImm(4), body: BufferStore(a, FloatImm(1), [i]))
+            })
     }
 
     @Test func undeclaredViewsInsideScopes() {
-        expectRoundTrip(function { a, _ in
-            let local = Buffer("L", [4, 4], scope: "local")
-            let flat = Buffer(data: local.data, dtype: .float32, shape: [IntImm(16)], name: "flat", alignment: 64)
-            let whole = Buffer(data: a.data, dtype: .int32, shape: [IntImm(16)], name: "bits", alignment: 4)
-            return Allocate(
-                local,
-                SeqStmt([
-                    BufferStore(flat, BufferLoad(local, [IntImm(0), IntImm(1)]), [IntImm(3)]),
-                    BufferStore(whole, IntImm(1, dtype: .int32), [IntImm(0)]),
-                ]))
-        })
+        expectRoundTrip(
+            function { a, _ in
+                let local = Buffer("L", [4, 4], scope: "local")
+                let flat = Buffer(
+                    data: local.data, dtype: .float32, shape: [IntImm(16)], name: "flat", alignment: 64)
+                let whole = Buffer(
+                    data: a.data, dtype: .int32, shape: [IntImm(16)], name: "bits", alignment: 4)
+                return Allocate(
+                    local,
+                    SeqStmt([
+                        BufferStore(flat, BufferLoad(local, [IntImm(0), IntImm(1)]), [IntImm(3)]),
+                        BufferStore(whole, IntImm(1, dtype: .int32), [IntImm(0)]),
+                    ]))
+            })
     }
 
     @Test func typedShapeSymbols() {
@@ -107,10 +115,13 @@ import Testing
     @Test func allThreadBindings() {
         for same in [true, false] {
             let i = Var("i")
-            let t = IterVar(IRRange(0, extent: same ? 4 : 5), same ? i : Var("tx"), .threadIndex, threadTag: "threadIdx.x")
+            let t = IterVar(
+                IRRange(0, extent: same ? 4 : 5), same ? i : Var("tx"), .threadIndex, threadTag: "threadIdx.x"
+            )
             expectRoundTrip(
                 PrimFunc(
-                    [], bufferMap: [], body: For(i, IntImm(0), IntImm(4), .threadBinding, body: Evaluate(i), threadBinding: t)))
+                    [], bufferMap: [],
+                    body: For(i, IntImm(0), IntImm(4), .threadBinding, body: Evaluate(i), threadBinding: t)))
         }
     }
 

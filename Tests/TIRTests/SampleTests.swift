@@ -16,19 +16,30 @@ private func samples() -> [Node] {
     let sum = CommReducer(lhs: [x], rhs: [y], result: [Add(x, y)], identity: [IntImm(0)])
     let block = Block(
         "b", iterVars: [k], reads: [BufferRegion(all: a)], writes: [BufferRegion(a, point: [k.variable, x])],
-        body: BufferStore(a, f, [k.variable, x]), initial: BufferStore(a, f, [IntImm(0), x]), allocBuffers: [Buffer("L", [2])],
-        matchBuffers: [MatchBufferRegion(Buffer("M", [4, 4]), BufferRegion(all: a))], annotations: attrs(("k", .ints([1]))))
+        body: BufferStore(a, f, [k.variable, x]), initial: BufferStore(a, f, [IntImm(0), x]),
+        allocBuffers: [Buffer("L", [2])],
+        matchBuffers: [MatchBufferRegion(Buffer("M", [4, 4]), BufferRegion(all: a))],
+        annotations: attrs(("k", .ints([1]))))
     var all: [Node] = [
-        IntImm(3), f, StringImm("s"), IRRange(0, extent: 3), PrimType(.int8), PointerType(PrimType(.int8), storageScope: "local"),
-        TensorType([2, 3], .float32), TupleType([PrimType(.int8)]), FuncType([PrimType(.int8)], TupleType([])), TypeVar("t"),
-        IncompleteType(), RelayRefType(PrimType(.int8)), GlobalVar("g"), attrs(("a", .int(1)), ("b", .floats([1.5]))),
-        Op.register("test.sample"), x, k, a, BufferRegion(all: a), Cast(.int8, x), Not(LT(x, y)), Select(LT(x, y), x, y),
+        IntImm(3), f, StringImm("s"), IRRange(0, extent: 3), PrimType(.int8),
+        PointerType(PrimType(.int8), storageScope: "local"),
+        TensorType([2, 3], .float32), TupleType([PrimType(.int8)]),
+        FuncType([PrimType(.int8)], TupleType([])), TypeVar("t"),
+        IncompleteType(), RelayRefType(PrimType(.int8)), GlobalVar("g"),
+        attrs(("a", .int(1)), ("b", .floats([1.5]))),
+        Op.register("test.sample"), x, k, a, BufferRegion(all: a), Cast(.int8, x), Not(LT(x, y)),
+        Select(LT(x, y), x, y),
         load, Ramp(x, y, 4), Broadcast(x, 4), Shuffle([x, y], [1, 0]), Let(x, y, Add(x, y)), exp(f), sum,
-        Reduce(sum, [k.variable], [k]), LetStmt(x, y, Evaluate(x)), AttrStmt(a, "k", x, Evaluate(x)), AssertStmt(LT(x, y), "m"),
-        BufferStore(a, f, [x, y]), SeqStmt([Evaluate(x), Evaluate(y)]), IfThenElse(LT(x, y), Evaluate(x), Evaluate(y)), Evaluate(x),
-        For(x, IntImm(0), y, .parallel, body: Evaluate(x), annotations: attrs(("p", .bool(true)))), While(LT(x, y), Evaluate(x)),
-        Allocate(Buffer("L", [2]), Evaluate(x)), MatchBufferRegion(Buffer("M", [4, 4]), BufferRegion(all: a)), block,
-        BlockRealize([x], block), PrimFunc(buffers: [a], body: BlockRealize([x], block), attrs: attrs(("global_symbol", .string("f")))),
+        Reduce(sum, [k.variable], [k]), LetStmt(x, y, Evaluate(x)), AttrStmt(a, "k", x, Evaluate(x)),
+        AssertStmt(LT(x, y), "m"),
+        BufferStore(a, f, [x, y]), SeqStmt([Evaluate(x), Evaluate(y)]),
+        IfThenElse(LT(x, y), Evaluate(x), Evaluate(y)), Evaluate(x),
+        For(x, IntImm(0), y, .parallel, body: Evaluate(x), annotations: attrs(("p", .bool(true)))),
+        While(LT(x, y), Evaluate(x)),
+        Allocate(Buffer("L", [2]), Evaluate(x)),
+        MatchBufferRegion(Buffer("M", [4, 4]), BufferRegion(all: a)), block,
+        BlockRealize([x], block),
+        PrimFunc(buffers: [a], body: BlockRealize([x], block), attrs: attrs(("global_symbol", .string("f")))),
         IRModule(PrimFunc(buffers: [a], body: Evaluate(load))),
     ]
     let kinds: [PrimExprKind] = [

@@ -25,7 +25,9 @@ func expectRoundTrip(_ f: PrimFunc, _ place: SourceLocation = #_sourceLocation) 
         let back = try TIRParser.parseFunction(text)
         let again = TIRPrinter.text(back)
         #expect(again == text, sourceLocation: place)
-        #expect(firstDifference(f, back, mapFreeVariables: text.contains("T.var"))?.description == nil, "\(text)", sourceLocation: place)
+        #expect(
+            firstDifference(f, back, mapFreeVariables: text.contains("T.var"))?.description == nil, "\(text)",
+            sourceLocation: place)
         #expect(structuralHash(f) == structuralHash(back), sourceLocation: place)
     } catch {
         Issue.record("\(error)\n\(text)", sourceLocation: place)

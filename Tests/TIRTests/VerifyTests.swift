@@ -10,34 +10,51 @@ import Testing
         try verifyWellFormed(try TIRParser.parseFunction(programs[i]))
     }
 
-    private func verdict(_ body: (Buffer, Var) -> Stmt) -> String { code { try verifyWellFormed(function(body)) } }
+    private func verdict(_ body: (Buffer, Var) -> Stmt) -> String {
+        code { try verifyWellFormed(function(body)) }
+    }
     private let i = Var("i")
 
     @Test func freeVariable() { #expect(verdict { _, _ in Evaluate(i) } == "TIR140") }
     @Test func variableAfterItsLoop() {
-        #expect(verdict { _, n in SeqStmt([For(i, IntImm(0), n, body: Evaluate(i)), Evaluate(i)]) } == "TIR140")
+        #expect(
+            verdict { _, n in SeqStmt([For(i, IntImm(0), n, body: Evaluate(i)), Evaluate(i)]) } == "TIR140")
     }
-    @Test func freeBuffer() { #expect(verdict { _, _ in Evaluate(BufferLoad(Buffer("Z", [1]), [IntImm(0)])) } == "TIR140") }
+    @Test func freeBuffer() {
+        #expect(verdict { _, _ in Evaluate(BufferLoad(Buffer("Z", [1]), [IntImm(0)])) } == "TIR140")
+    }
     @Test func loopVariableTwice() {
-        #expect(verdict { _, n in SeqStmt([For(i, IntImm(0), n, body: Evaluate(i)), For(i, IntImm(0), n, body: Evaluate(i))]) } == "TIR141")
+        #expect(
+            verdict { _, n in
+                SeqStmt([For(i, IntImm(0), n, body: Evaluate(i)), For(i, IntImm(0), n, body: Evaluate(i))])
+            } == "TIR141")
     }
     @Test func operandTypes() { #expect(verdict { _, n in Evaluate(Add(n, FloatImm(1))) } == "TIR142") }
     @Test func conditionType() { #expect(verdict { _, n in IfThenElse(n, Evaluate(n)) } == "TIR142") }
     @Test func storedType() { #expect(verdict { a, n in BufferStore(a, n, [n]) } == "TIR142") }
-    @Test func indexType() { #expect(verdict { a, n in BufferStore(a, FloatImm(1), [FloatImm(1)]) } == "TIR142") }
-    @Test func letType() { #expect(verdict { _, n in LetStmt(Var("x", dtype: .int32), n, Evaluate(n)) } == "TIR142") }
+    @Test func indexType() {
+        #expect(verdict { a, n in BufferStore(a, FloatImm(1), [FloatImm(1)]) } == "TIR142")
+    }
+    @Test func letType() {
+        #expect(verdict { _, n in LetStmt(Var("x", dtype: .int32), n, Evaluate(n)) } == "TIR142")
+    }
     @Test func loopType() {
         #expect(verdict { _, n in For(Var("i", dtype: .int32), IntImm(0), n, body: Evaluate(n)) } == "TIR142")
     }
     @Test func floatFunctionOfIntegers() { #expect(verdict { _, n in Evaluate(exp(n)) } == "TIR142") }
     @Test func rank() { #expect(verdict { a, n in BufferStore(a, FloatImm(1), [n, n]) } == "TIR143") }
     @Test func regionRank() {
-        #expect(verdict { a, n in BlockRealize([], Block("b", reads: [BufferRegion(a, [])], body: Evaluate(n))) } == "TIR143")
+        #expect(
+            verdict { a, n in BlockRealize([], Block("b", reads: [BufferRegion(a, [])], body: Evaluate(n))) }
+                == "TIR143")
     }
-    @Test func argumentCount() { #expect(verdict { _, n in Evaluate(intrinsic("exp", .float32, [])) } == "TIR143") }
+    @Test func argumentCount() {
+        #expect(verdict { _, n in Evaluate(intrinsic("exp", .float32, [])) } == "TIR143")
+    }
     @Test func blockValues() {
         let v = IterVar(IRRange(0, extent: 4), Var("v"), .dataParallel)
-        #expect(verdict { _, n in BlockRealize([], Block("b", iterVars: [v], body: Evaluate(n))) } == "TIR144")
+        #expect(
+            verdict { _, n in BlockRealize([], Block("b", iterVars: [v], body: Evaluate(n))) } == "TIR144")
     }
     @Test func threadWithoutAxis() {
         #expect(verdict { _, n in For(i, IntImm(0), n, .threadBinding, body: Evaluate(n)) } == "TIR144")
@@ -111,7 +128,8 @@ import Testing
     @Test func flops() throws {
         #expect(estimateFlops(try TIRParser.parseFunction(matmulText).body) == 4 * 5 * 6 * 2)
         let s = try TIRParser.parseStmt(
-            "B = T.allocate((8,), \"float32\")\nfor i in range(3):\n    B[T.Ramp(0, 1, 4)] = T.exp(B[T.Ramp(i * 1, 1, 4)])\n")
+            "B = T.allocate((8,), \"float32\")\nfor i in range(3):\n    B[T.Ramp(0, 1, 4)] = T.exp(B[T.Ramp(i * 1, 1, 4)])\n"
+        )
         #expect(estimateFlops(s) == 12)
     }
 
@@ -137,7 +155,9 @@ import Testing
     }
 
     @Test func loopRegions() throws {
-        let (r, w) = try regions("        for i, j in T.grid(4, 3):\n            B[v * 4 + i] = A[i * 2 + j, 5 - j] + B[v * 4 + i]\n")
+        let (r, w) = try regions(
+            "        for i, j in T.grid(4, 3):\n            B[v * 4 + i] = A[i * 2 + j, 5 - j] + B[v * 4 + i]\n"
+        )
         #expect(r == "A[0:9, 3:6]; B[v * 4:v * 4 + 4]")
         #expect(w == "B[v * 4:v * 4 + 4]")
     }
@@ -148,7 +168,9 @@ import Testing
     }
 
     @Test func unknownIndicesTakeTheWholeAxis() throws {
-        let (r, _) = try regions("        for i in range(4):\n            B[v] = A[i * i, i // 2] + A[v, T.Cast(\"int64\", B[i])]\n")
+        let (r, _) = try regions(
+            "        for i in range(4):\n            B[v] = A[i * i, i // 2] + A[v, T.Cast(\"int64\", B[i])]\n"
+        )
         #expect(r == "A[0:64, 0:64]; B[0:4]")
     }
 

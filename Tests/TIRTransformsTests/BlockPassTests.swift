@@ -65,7 +65,8 @@ let strip = """
     @Test func allocationMovesIntoTheLoop() throws {
         let g = planAndUpdateBufferAllocationLocation(try parse(strip))
         var at: [String] = []
-        postOrderVisit(g.body, stmt: { s in if let b = s as? Block, !b.allocBuffers.isEmpty { at.append(b.name) } })
+        postOrderVisit(
+            g.body, stmt: { s in if let b = s as? Block, !b.allocBuffers.isEmpty { at.append(b.name) } })
         #expect(at == ["alloc"])
         guard let root = g.body as? BlockRealize, let loop = root.block.body as? For else {
             Issue.record("\(g)")
@@ -132,9 +133,11 @@ let strip = """
         var g = planAndUpdateBufferAllocationLocation(lowerInitBlock(try parse(strip)))
         g = compactBufferAllocation(convertBlocksToOpaque(g))
         var shapes: [[Int]?] = []
-        postOrderVisit(g.body, stmt: { s in
-            if let b = s as? Block { shapes.append(contentsOf: b.allocBuffers.map(\.staticShape)) }
-        })
+        postOrderVisit(
+            g.body,
+            stmt: { s in
+                if let b = s as? Block { shapes.append(contentsOf: b.allocBuffers.map(\.staticShape)) }
+            })
         #expect(shapes == [[4, 16]])
         try expectSame(try parse(strip), g)
     }
@@ -155,9 +158,11 @@ let strip = """
             """
         let g = compactBufferAllocation(try parse(text))
         var shapes: [[Int]?] = []
-        postOrderVisit(g.body, stmt: { s in
-            if let b = s as? Block { shapes.append(contentsOf: b.allocBuffers.map(\.staticShape)) }
-        })
+        postOrderVisit(
+            g.body,
+            stmt: { s in
+                if let b = s as? Block { shapes.append(contentsOf: b.allocBuffers.map(\.staticShape)) }
+            })
         #expect(shapes == [[6, 4]])
         try expectSame(try parse(text), g)
         try expectPipeline(text)
@@ -292,9 +297,11 @@ let strip = """
         var g = planAndUpdateBufferAllocationLocation(try parse(text))
         g = compactBufferAllocation(convertBlocksToOpaque(g))
         var strides: [Int?] = []
-        postOrderVisit(g.body, stmt: { s in
-            if let b = s as? Block { for a in b.allocBuffers { strides = a.strides.map(\.asInt) } }
-        })
+        postOrderVisit(
+            g.body,
+            stmt: { s in
+                if let b = s as? Block { for a in b.allocBuffers { strides = a.strides.map(\.asInt) } }
+            })
         #expect(strides == [36, 1])
         try expectSame(try parse(text), g)
         try expectPipeline(text)

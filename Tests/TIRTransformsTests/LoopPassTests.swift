@@ -54,7 +54,8 @@ import Testing
             """
                 for j in T.vectorized(8):
                     B[j] = A[idx[j]] * T.float32(2)
-            """, "A: T.Buffer((16,), \"float32\"), idx: T.Buffer((8,), \"int64\"), B: T.Buffer((8,), \"float32\")")
+            """,
+            "A: T.Buffer((16,), \"float32\"), idx: T.Buffer((8,), \"int64\"), B: T.Buffer((8,), \"float32\")")
         #expect(countExpr(g) { $0.kind == .shuffle } == 1)
         #expect(count(g) { $0 is For } == 0)
     }
@@ -74,7 +75,8 @@ import Testing
                 for j in T.vectorized(8):
                     T_[0] = A[j] * T.float32(2)
                     B[j] = T_[0] + T.float32(1)
-            """, "A: T.Buffer((8,), \"float32\"), T_: T.Buffer((1,), \"float32\"), B: T.Buffer((8,), \"float32\")")
+            """,
+            "A: T.Buffer((8,), \"float32\"), T_: T.Buffer((1,), \"float32\"), B: T.Buffer((8,), \"float32\")")
         #expect(count(g) { ($0 as? For)?.forKind == .serial } == 1)
         #expect(countExpr(g) { $0.kind == .ramp } == 0)
     }
@@ -187,7 +189,8 @@ import Testing
             """
                 for j in T.vectorized(8):
                     B[idx[j]] = A[j]
-            """, "A: T.Buffer((8,), \"float32\"), idx: T.Buffer((8,), \"int64\"), B: T.Buffer((16,), \"float32\")")
+            """,
+            "A: T.Buffer((8,), \"float32\"), idx: T.Buffer((8,), \"int64\"), B: T.Buffer((16,), \"float32\")")
         #expect(count(g) { $0 is For } == 1)
     }
 
@@ -377,7 +380,11 @@ import Testing
         let used = PrimFunc(
             buffers: [a],
             body: Allocate(
-                t, SeqStmt([BufferStore(t, FloatImm(1), [IntImm(0)]), BufferStore(a, BufferLoad(t, [IntImm(0)]), [IntImm(0)])])))
+                t,
+                SeqStmt([
+                    BufferStore(t, FloatImm(1), [IntImm(0)]),
+                    BufferStore(a, BufferLoad(t, [IntImm(0)]), [IntImm(0)]),
+                ])))
         #expect(removeNoOp(used).body is Allocate)
     }
 

@@ -30,7 +30,9 @@ private func ulps(_ got: Float, _ want: Double) -> Double {
 
 private func samples(_ range: ClosedRange<Float>, _ n: Int) -> [Float] {
     var out: [Float] = []
-    for i in 0..<n { out.append(range.lowerBound + (range.upperBound - range.lowerBound) * Float(i) / Float(n - 1)) }
+    for i in 0..<n {
+        out.append(range.lowerBound + (range.upperBound - range.lowerBound) * Float(i) / Float(n - 1))
+    }
     return out
 }
 
@@ -100,23 +102,34 @@ private func binades(signed: Bool) -> [Float] {
             let got = try run(name, special)
             for i in special.indices {
                 let same = got[i] == want[i] || (got[i].isNaN && want[i].isNaN)
-                #expect(same && (got[i] != 0 || got[i].sign == want[i].sign), "\(name)(\(special[i])) = \(got[i])")
+                #expect(
+                    same && (got[i] != 0 || got[i].sign == want[i].sign), "\(name)(\(special[i])) = \(got[i])"
+                )
             }
         }
         try check("exp", [inf, 0, .nan, 1, 1, 1, 1, 1, inf])
         try check(
-            "log", [inf, .nan, .nan, -inf, -inf, Float(Glibc.log(Double(Float(1e-45)))), .nan,
-                Float(Glibc.log(Double(Float(1e-40)))), 88.72284])
+            "log",
+            [
+                inf, .nan, .nan, -inf, -inf, Float(Glibc.log(Double(Float(1e-45)))), .nan,
+                Float(Glibc.log(Double(Float(1e-40)))), 88.72284,
+            ])
         try check("tanh", [1, -1, .nan, 0, -0.0, 1e-45, -1e-45, 1e-40, 1])
         try check("sigmoid", [1, 0, .nan, 0.5, 0.5, 0.5, 0.5, 0.5, 1])
         try check(
-            "erf", [1, -1, .nan, 0, -0.0, Float(Glibc.erf(Double(Float(1e-45)))), Float(Glibc.erf(Double(Float(-1e-45)))),
-                Float(Glibc.erf(Double(Float(1e-40)))), 1])
+            "erf",
+            [
+                1, -1, .nan, 0, -0.0, Float(Glibc.erf(Double(Float(1e-45)))),
+                Float(Glibc.erf(Double(Float(-1e-45)))),
+                Float(Glibc.erf(Double(Float(1e-40)))), 1,
+            ])
     }
 
     @Test func exponentialUnderflowsGradually() throws {
         let values: [Float] = [-87.5, -90, -95, -100, -103, -104, -110, 88.7, 88.8, 100]
-        for (x, y) in zip(values, try run("exp", values)) { #expect(ulps(y, Glibc.exp(Double(x))) <= 1 || y == Float(Glibc.exp(Double(x))), "\(x): \(y)") }
+        for (x, y) in zip(values, try run("exp", values)) {
+            #expect(ulps(y, Glibc.exp(Double(x))) <= 1 || y == Float(Glibc.exp(Double(x))), "\(x): \(y)")
+        }
     }
 
     @Test func sigmoidFarLeft() throws {
@@ -152,7 +165,9 @@ private func binades(signed: Bool) -> [Float] {
         func value(_ p: Double, _ v: Double) throws -> TIRArgument {
             try TIRInterpreter.evaluate(lowerIntrin(pow(x, FloatImm(p))), [x: .float(v)])
         }
-        for (p, v, want) in [(2.0, 3.0, 9.0), (3.0, -2.0, -8.0), (1.0, 5.0, 5.0), (0.0, 7.0, 1.0), (-1.0, 4.0, 0.25)] {
+        for (p, v, want) in [
+            (2.0, 3.0, 9.0), (3.0, -2.0, -8.0), (1.0, 5.0, 5.0), (0.0, 7.0, 1.0), (-1.0, 4.0, 0.25),
+        ] {
             guard case .float(let got) = try value(p, v) else {
                 Issue.record("not a float")
                 continue

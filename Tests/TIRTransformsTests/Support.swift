@@ -86,10 +86,12 @@ func expectPipeline(
         g = next
     }
     var kinds: Set<String> = []
-    postOrderVisit(g.body, stmt: { s in
-        if let l = s as? For { kinds.insert(l.forKind.rawValue) }
-        if s is Block || s is BlockRealize { kinds.insert("block") }
-    })
+    postOrderVisit(
+        g.body,
+        stmt: { s in
+            if let l = s as? For { kinds.insert(l.forKind.rawValue) }
+            if s is Block || s is BlockRealize { kinds.insert("block") }
+        })
     #expect(kinds.isSubset(of: ["serial", "parallel"]), sourceLocation: location)
     return g
 }

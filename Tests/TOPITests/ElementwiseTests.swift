@@ -131,21 +131,28 @@ struct BinaryCase: Sendable, CustomTestStringConvertible {
 
     @Test func clip() throws {
         let x = Arr([6], .float32, [-3, -1, 0.5, 2, .nan, 9])
-        try check("clip", ["a_min": -1.5, "a_max": 6.0], [x], [Arr([6], .float32, [-1.5, -1, 0.5, 2, .nan, 6])])
+        try check(
+            "clip", ["a_min": -1.5, "a_max": 6.0], [x], [Arr([6], .float32, [-1.5, -1, 0.5, 2, .nan, 6])])
         let n = Arr([4], .int8, [-128, -2, 3, 127])
         try check("clip", ["a_min": -1.5, "a_max": 2.5], [n], [Arr([4], .int8, [-1, -1, 2, 2])])
         try check("clip", ["a_min": -1000.0, "a_max": 1e30], [n], [n])
-        try check("clip", ["a_min": .float(-.infinity), "a_max": 5.0], [n], [Arr([4], .int8, [-128, -2, 3, 5])])
+        try check(
+            "clip", ["a_min": .float(-.infinity), "a_max": 5.0], [n], [Arr([4], .int8, [-128, -2, 3, 5])])
     }
 
     @Test func casts() throws {
         let x = Arr([6], .float32, [-2.7, -0.5, 0, 0.5, 2.7, 100])
         let truncated: Function = { $0.rounded(.towardZero) }
-        for t in [DataType.int8, .int32, .int64] { try check("cast", ["dtype": .dtype(t)], [x], [x.map(t, truncated)]) }
+        for t in [DataType.int8, .int32, .int64] {
+            try check("cast", ["dtype": .dtype(t)], [x], [x.map(t, truncated)])
+        }
         try check("cast", ["dtype": .dtype(.bool)], [x], [x.map(.bool) { $0 != 0 ? 1 : 0 }])
-        try check("cast", ["dtype": .dtype(.float16)], [x], [x.map(.float16) { FloatImm.rounded($0, .float16) }])
-        try check("cast", ["dtype": .dtype(.float64)], [Arr([2], .bool, [0, 1])], [Arr([2], .float64, [0, 1])])
-        try check("cast", ["dtype": .dtype(.float32)], [Arr([2], .uint8, [0, 200])], [Arr([2], .float32, [0, 200])])
+        try check(
+            "cast", ["dtype": .dtype(.float16)], [x], [x.map(.float16) { FloatImm.rounded($0, .float16) }])
+        try check(
+            "cast", ["dtype": .dtype(.float64)], [Arr([2], .bool, [0, 1])], [Arr([2], .float64, [0, 1])])
+        try check(
+            "cast", ["dtype": .dtype(.float32)], [Arr([2], .uint8, [0, 200])], [Arr([2], .float32, [0, 200])])
     }
 
     static let shapes: [([Int], [Int])] = [
@@ -159,7 +166,8 @@ struct BinaryCase: Sendable, CustomTestStringConvertible {
             var y = dice.array(t, .float32, 0.5, 3)
             for k in y.data.indices where dice.int(0...1) == 0 { y.data[k].negate() }
             let out = broadcastShape([s, t])
-            try check(b.name, [:], [x, y], [Arr(out) { b.f(x.broadcast($0), y.broadcast($0)) }], tolerance: 1e-5)
+            try check(
+                b.name, [:], [x, y], [Arr(out) { b.f(x.broadcast($0), y.broadcast($0)) }], tolerance: 1e-5)
         }
         let x = Arr([6], .int32, [-7, -7, 7, 7, 6, 0])
         let y = Arr([6], .int32, [2, -2, 2, -2, 3, 5])
@@ -167,7 +175,8 @@ struct BinaryCase: Sendable, CustomTestStringConvertible {
             b.name == "divide" ? (p / q).rounded(.towardZero) : b.f(p, q)
         }
         try check(b.name, [:], [x, y], [Arr([6], .int32) { exact(x[$0], y[$0]) }])
-        try check(b.name, [:], [x.typed(.int64), y.typed(.int64)], [Arr([6], .int64) { exact(x[$0], y[$0]) }])
+        try check(
+            b.name, [:], [x.typed(.int64), y.typed(.int64)], [Arr([6], .int64) { exact(x[$0], y[$0]) }])
     }
 
     @Test(arguments: BinaryCase.comparisons) func comparisons(_ b: BinaryCase) throws {
@@ -186,10 +195,10 @@ struct BinaryCase: Sendable, CustomTestStringConvertible {
     }
 
     @Test func divisionThatTraps() throws {
-        let x = Arr([5], .int32, [5, -2147483648, 7, 0, -2147483648])
+        let x = Arr([5], .int32, [5, -2_147_483_648, 7, 0, -2_147_483_648])
         let y = Arr([5], .int32, [0, -1, -1, 0, 0])
-        try check("divide", [:], [x, y], [Arr([5], .int32, [0, -2147483648, -7, 0, 0])])
-        try check("floor_divide", [:], [x, y], [Arr([5], .int32, [0, -2147483648, -7, 0, 0])])
+        try check("divide", [:], [x, y], [Arr([5], .int32, [0, -2_147_483_648, -7, 0, 0])])
+        try check("floor_divide", [:], [x, y], [Arr([5], .int32, [0, -2_147_483_648, -7, 0, 0])])
         try check("mod", [:], [x, y], [Arr([5], .int32, [0, 0, 0, 0, 0])])
         try check("floor_mod", [:], [x, y], [Arr([5], .int32, [0, 0, 0, 0, 0])])
     }
@@ -206,7 +215,7 @@ struct BinaryCase: Sendable, CustomTestStringConvertible {
         }
         let b = Arr([6], .int64, [-2, -1, -1, 3, 2, 1])
         let e = Arr([6], .int64, [3, 5, 100, 31, -1, -3])
-        try check("power", [:], [b, e], [Arr([6], .int64, [-8, -1, 1, 617673396283947, 0, 1])])
+        try check("power", [:], [b, e], [Arr([6], .int64, [-8, -1, 1, 617_673_396_283_947, 0, 1])])
     }
 
     @Test func bits() throws {

@@ -25,8 +25,8 @@ func runCompiled(_ function: PrimFunc, _ arrays: [NDArray]) throws {
     if status != 0 { throw LastError.take(from: "f") }
 }
 
-/// Runs a loop function before any lowering, on arrays, one a parameter: a direct reading of the IR's semantics that
-/// shares nothing with the code generators.
+/// Runs a loop function before any lowering, on arrays, one a parameter: a direct reading of the IR's
+/// semantics that shares nothing with the code generators.
 func execute(_ function: PrimFunc, _ arrays: [NDArray]) throws {
     let machine = Machine()
     for (e, a) in zip(function.bufferMap, arrays) { machine.memory[e.buffer] = a }
@@ -68,7 +68,11 @@ private final class Machine {
                 try run(s.body)
             }
         case let s as IfThenElse:
-            if try eval(s.condition).int != 0 { try run(s.thenCase) } else if let e = s.elseCase { try run(e) }
+            if try eval(s.condition).int != 0 {
+                try run(s.thenCase)
+            } else if let e = s.elseCase {
+                try run(e)
+            }
         case let s as LetStmt:
             values[s.variable] = try eval(s.value)
             try run(s.body)
@@ -101,7 +105,9 @@ private final class Machine {
         var o = 0
         for (i, n) in zip(indices, a.shape) {
             let k = try eval(i).int
-            guard k >= 0, k < n else { throw Unsupported(what: "\(b.name)[\(indices)]: \(k) is outside of 0..<\(n)") }
+            guard k >= 0, k < n else {
+                throw Unsupported(what: "\(b.name)[\(indices)]: \(k) is outside of 0..<\(n)")
+            }
             o = o * n + k
         }
         return (a, o)
@@ -120,7 +126,9 @@ private final class Machine {
 
     private func load(_ e: BufferLoad) throws -> Value {
         let (a, o) = try offset(e.buffer, e.indices)
-        if a.dtype.bits == 64, a.dtype.isInteger { return .int(a.data.load(fromByteOffset: o * 8, as: Int.self)) }
+        if a.dtype.bits == 64, a.dtype.isInteger {
+            return .int(a.data.load(fromByteOffset: o * 8, as: Int.self))
+        }
         let x = ElementCodec.load(o, of: a.dtype, in: a.data)
         return a.dtype.isFloat ? .float(x) : .int(Int(x))
     }
@@ -189,7 +197,9 @@ private final class Machine {
         case .div, .mod, .floorDiv, .floorMod:
             // What a processor would trap on.
             let least = ~0 << (Int(e.dtype.bits) - 1)
-            if y == 0 || (y == -1 && e.dtype.isInt && x == least) { throw Unsupported(what: "\(x) / \(y) traps") }
+            if y == 0 || (y == -1 && e.dtype.isInt && x == least) {
+                throw Unsupported(what: "\(x) / \(y) traps")
+            }
             switch e.kind {
             case .div: return .int(x / y)
             case .mod: return .int(x % y)
@@ -211,7 +221,9 @@ private final class Machine {
     }
 
     private func call(_ e: Call) throws -> Value {
-        if e.name == "tir.if_then_else" { return try eval(e.args[0]).int != 0 ? eval(e.args[1]) : eval(e.args[2]) }
+        if e.name == "tir.if_then_else" {
+            return try eval(e.args[0]).int != 0 ? eval(e.args[1]) : eval(e.args[2])
+        }
         let v = try e.args.map { try eval($0) }
         let type = e.args[0].dtype
         switch e.name {
@@ -220,7 +232,9 @@ private final class Machine {
         case "tir.bitwise_xor": return wrapped(v[0].int ^ v[1].int, type)
         case "tir.bitwise_not": return wrapped(~v[0].int, type)
         case "tir.shift_left", "tir.shift_right":
-            guard v[1].int >= 0, v[1].int < Int(type.bits) else { throw Unsupported(what: "shift by \(v[1].int)") }
+            guard v[1].int >= 0, v[1].int < Int(type.bits) else {
+                throw Unsupported(what: "shift by \(v[1].int)")
+            }
             return e.name == "tir.shift_left"
                 ? wrapped(v[0].int << v[1].int, type) : wrapped(v[0].int >> v[1].int, type)
         case "tir.abs": return wrapped(Swift.abs(v[0].int), type)

@@ -24,7 +24,9 @@ import Testing
             }
         }
         let flat = Arr([3], type, [0, 59, 17])
-        try check("take", ["axis": .none, "mode": "clip"], [x, flat], [Arr([3], .float32, [x.data[0], x.data[59], x.data[17]])])
+        try check(
+            "take", ["axis": .none, "mode": "clip"], [x, flat],
+            [Arr([3], .float32, [x.data[0], x.data[59], x.data[17]])])
         let one = Arr([], type, [2])
         try check("take", ["axis": 1], [x, one], [Arr([3, 5]) { x[[$0[0], 2, $0[1]]] }])
         let batched = dice.array([3, 2], type, 0, 4)
@@ -50,12 +52,15 @@ import Testing
         let n = dice.array([2, 2], .int64, -3, 2)
         func at(_ v: Double, _ e: Int) -> Int { v < 0 ? Int(v) + e : Int(v) }
         try check(
-            "gather_nd", [:], [x, n], [Arr([2, 5]) { x[[at(n[[$0[0], 0]], 3), at(n[[$0[0], 1]], 4), $0[1]]] }])
+            "gather_nd", [:], [x, n],
+            [Arr([2, 5]) { x[[at(n[[$0[0], 0]], 3), at(n[[$0[0], 1]], 4), $0[1]]] }])
         let full = dice.array([2, 2, 3], .int32, 0, 2)
-        try check("gather_nd", [:], [x, full], [Arr([2, 2]) { i in x[(0..<3).map { Int(full[i + [$0]]) }] }])
+        try check(
+            "gather_nd", [:], [x, full], [Arr([2, 2]) { i in x[(0..<3).map { Int(full[i + [$0]]) }] }])
         let b = dice.array([3, 2, 1], .int64, 0, 3)
         try check(
-            "gather_nd", ["batch_dims": 1], [x, b], [Arr([3, 2, 5]) { x[[$0[0], Int(b[[$0[0], $0[1], 0]]), $0[2]]] }])
+            "gather_nd", ["batch_dims": 1], [x, b],
+            [Arr([3, 2, 5]) { x[[$0[0], Int(b[[$0[0], $0[1], 0]]), $0[2]]] }])
     }
 
     static let modes = ["update", "add", "mul", "min", "max"]
@@ -140,7 +145,8 @@ import Testing
                     return s
                 }
                 try check(
-                    "cumsum", ["axis": .int(a), "exclusive": .bool(exclusive), "reverse": .bool(reverse)], [x], [y],
+                    "cumsum", ["axis": .int(a), "exclusive": .bool(exclusive), "reverse": .bool(reverse)],
+                    [x], [y],
                     tolerance: type == .float16 ? 4e-3 : 1e-5)
             }
         }
@@ -148,7 +154,8 @@ import Testing
 
     /// shape, axis, k
     static let tops: [([Int], Int, Int)] = [
-        ([7], 0, 3), ([3, 8], -1, 8), ([5, 3], 0, 2), ([2, 17, 2], 1, 5), ([1], 0, 1), ([33], 0, 33), ([4], 0, 0),
+        ([7], 0, 3), ([3, 8], -1, 8), ([5, 3], 0, 2), ([2, 17, 2], 1, 5), ([1], 0, 1), ([33], 0, 33),
+        ([4], 0, 0),
     ]
 
     @Test(arguments: [true, false], tops) func topK(_ ascending: Bool, _ c: ([Int], Int, Int)) throws {
@@ -174,7 +181,8 @@ import Testing
                 values[i] = line[order[i[a]]]
             }
             let attrs: KeyValuePairs<String, AttrValue> = [
-                "k": .int(k), "axis": .int(axis), "is_ascend": .bool(ascending), "ret_type": "both", "dtype": "int64",
+                "k": .int(k), "axis": .int(axis), "is_ascend": .bool(ascending), "ret_type": "both",
+                "dtype": "int64",
             ]
             try check("topk", attrs, [x], [values, indices])
         }

@@ -6,11 +6,13 @@ import Testing
 
 /// Convolution by definition, any number of spatial dimensions; `x` N C spatial, `w` O I spatial.
 func convolution(
-    _ x: Arr, _ w: Arr, _ strides: [Int], _ padding: [Int], _ dilation: [Int], _ groups: Int, _ dtype: DataType? = nil
+    _ x: Arr, _ w: Arr, _ strides: [Int], _ padding: [Int], _ dilation: [Int], _ groups: Int,
+    _ dtype: DataType? = nil
 ) -> Arr {
     let n = strides.count
     let outs = (0..<n).map { k in
-        (x.shape[2 + k] + padding[k] + padding[n + k] - (w.shape[2 + k] - 1) * dilation[k] - 1) / strides[k] + 1
+        (x.shape[2 + k] + padding[k] + padding[n + k] - (w.shape[2 + k] - 1) * dilation[k] - 1) / strides[k]
+            + 1
     }
     let perIn = x.shape[1] / groups
     let perOut = w.shape[0] / groups
@@ -25,7 +27,8 @@ func convolution(
     }
 }
 
-/// Transposed convolution by definition: every input element adds its multiple of the kernel. `w` I O spatial.
+/// Transposed convolution by definition: every input element adds its multiple of the kernel. `w` I O
+/// spatial.
 func transposedConvolution(
     _ x: Arr, _ w: Arr, _ strides: [Int], _ padding: [Int], _ dilation: [Int], _ extra: [Int], _ groups: Int
 ) -> Arr {
@@ -61,22 +64,39 @@ struct ConvCase: Sendable {
     static let cases: [ConvCase] = {
         var c: [ConvCase] = []
         c.append(ConvCase(x: [1, 3, 7], w: [4, 3, 3], strides: [1], padding: [1, 1], dilation: [1]))
-        c.append(ConvCase(x: [2, 4, 9], w: [6, 2, 3], strides: [2], padding: [0, 2], dilation: [2], groups: 2))
-        c.append(ConvCase(x: [1, 1, 4, 4], w: [1, 1, 1, 1], strides: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1]))
-        c.append(ConvCase(x: [2, 3, 6, 5], w: [4, 3, 3, 3], strides: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1]))
-        c.append(ConvCase(x: [1, 3, 8, 7], w: [2, 3, 3, 2], strides: [2, 3], padding: [0, 1, 2, 0], dilation: [1, 1]))
-        c.append(ConvCase(x: [1, 2, 9, 9], w: [3, 2, 3, 3], strides: [1, 2], padding: [2, 2, 2, 2], dilation: [2, 3]))
         c.append(
-            ConvCase(x: [1, 4, 5, 5], w: [6, 2, 3, 3], strides: [1, 1], padding: [1, 0, 1, 0], dilation: [1, 1], groups: 2))
+            ConvCase(x: [2, 4, 9], w: [6, 2, 3], strides: [2], padding: [0, 2], dilation: [2], groups: 2))
         c.append(
-            ConvCase(x: [2, 4, 5, 5], w: [4, 1, 3, 3], strides: [2, 2], padding: [1, 1, 1, 1], dilation: [1, 1], groups: 4))
+            ConvCase(
+                x: [1, 1, 4, 4], w: [1, 1, 1, 1], strides: [1, 1], padding: [0, 0, 0, 0], dilation: [1, 1]))
         c.append(
-            ConvCase(x: [1, 3, 5, 5], w: [6, 1, 2, 3], strides: [1, 1], padding: [0, 1, 0, 1], dilation: [1, 1], groups: 3))
+            ConvCase(
+                x: [2, 3, 6, 5], w: [4, 3, 3, 3], strides: [1, 1], padding: [1, 1, 1, 1], dilation: [1, 1]))
         c.append(
-            ConvCase(x: [1, 2, 4, 5, 4], w: [3, 2, 2, 3, 2], strides: [1, 2, 1], padding: [1, 1, 0, 0, 1, 1],
+            ConvCase(
+                x: [1, 3, 8, 7], w: [2, 3, 3, 2], strides: [2, 3], padding: [0, 1, 2, 0], dilation: [1, 1]))
+        c.append(
+            ConvCase(
+                x: [1, 2, 9, 9], w: [3, 2, 3, 3], strides: [1, 2], padding: [2, 2, 2, 2], dilation: [2, 3]))
+        c.append(
+            ConvCase(
+                x: [1, 4, 5, 5], w: [6, 2, 3, 3], strides: [1, 1], padding: [1, 0, 1, 0], dilation: [1, 1],
+                groups: 2))
+        c.append(
+            ConvCase(
+                x: [2, 4, 5, 5], w: [4, 1, 3, 3], strides: [2, 2], padding: [1, 1, 1, 1], dilation: [1, 1],
+                groups: 4))
+        c.append(
+            ConvCase(
+                x: [1, 3, 5, 5], w: [6, 1, 2, 3], strides: [1, 1], padding: [0, 1, 0, 1], dilation: [1, 1],
+                groups: 3))
+        c.append(
+            ConvCase(
+                x: [1, 2, 4, 5, 4], w: [3, 2, 2, 3, 2], strides: [1, 2, 1], padding: [1, 1, 0, 0, 1, 1],
                 dilation: [1, 1, 2]))
         c.append(
-            ConvCase(x: [1, 2, 3, 3, 3], w: [2, 1, 2, 2, 2], strides: [1, 1, 1], padding: [0, 0, 0, 0, 0, 0],
+            ConvCase(
+                x: [1, 2, 3, 3, 3], w: [2, 1, 2, 2, 2], strides: [1, 1, 1], padding: [0, 0, 0, 0, 0, 0],
                 dilation: [1, 1, 1], groups: 2))
         return c
     }()
@@ -111,7 +131,8 @@ struct ConvCase: Sendable {
         let w = dice.array([7, 5, 3, 3])
         let y = convolution(x, w, [1, 1], [1, 1, 1, 1], [1, 1], 1)
         let attrs: KeyValuePairs<String, AttrValue> = [
-            "strides": .ints([1, 1]), "padding": .ints([1, 1, 1, 1]), "data_layout": "NHWC", "kernel_layout": "HWIO",
+            "strides": .ints([1, 1]), "padding": .ints([1, 1, 1, 1]), "data_layout": "NHWC",
+            "kernel_layout": "HWIO",
         ]
         func nhwc(_ a: Arr) -> Arr {
             Arr([a.shape[0], a.shape[2], a.shape[3], a.shape[1]]) { a[[$0[0], $0[3], $0[1], $0[2]]] }
@@ -133,19 +154,25 @@ struct ConvCase: Sendable {
         var dice = Dice(19)
         let x = dice.array([1, 8, 5, 5])
         func blocked(_ a: Arr) -> Arr {
-            Arr([a.shape[0], a.shape[1] / 4, a.shape[2], a.shape[3], 4]) { a[[$0[0], $0[1] * 4 + $0[4], $0[2], $0[3]]] }
+            Arr([a.shape[0], a.shape[1] / 4, a.shape[2], a.shape[3], 4]) {
+                a[[$0[0], $0[1] * 4 + $0[4], $0[2], $0[3]]]
+            }
         }
         let w = dice.array([4, 8, 3, 3])
         let packed = Arr([1, 2, 3, 3, 4, 4]) { w[[$0[0] * 4 + $0[5], $0[1] * 4 + $0[4], $0[2], $0[3]]] }
         try check(
-            "nn.conv2d", ["padding": .ints([1, 0, 1, 0]), "data_layout": "NCHW4c", "kernel_layout": "OIHW4i4o"],
+            "nn.conv2d",
+            ["padding": .ints([1, 0, 1, 0]), "data_layout": "NCHW4c", "kernel_layout": "OIHW4i4o"],
             [blocked(x), packed], [blocked(convolution(x, w, [1, 1], [1, 0, 1, 0], [1, 1], 1))])
         let d = dice.array([8, 1, 3, 3])
         let depth = Arr([2, 1, 3, 3, 1, 4]) { d[[$0[0] * 4 + $0[5], 0, $0[2], $0[3]]] }
         try check(
             "nn.conv2d",
-            ["strides": .ints([2, 2]), "groups": 8, "padding": .ints([1, 1, 1, 1]), "data_layout": "NCHW4c",
-                "kernel_layout": "OIHW1i4o"],
+            [
+                "strides": .ints([2, 2]), "groups": 8, "padding": .ints([1, 1, 1, 1]),
+                "data_layout": "NCHW4c",
+                "kernel_layout": "OIHW1i4o",
+            ],
             [blocked(x), depth], [blocked(convolution(x, d, [2, 2], [1, 1, 1, 1], [1, 1], 8))])
         let first = Arr([1, 8, 3, 3, 1, 4]) { w[[$0[0] * 4 + $0[5], $0[1], $0[2], $0[3]]] }
         try check(
@@ -158,8 +185,12 @@ struct ConvCase: Sendable {
         let x = dice.array([1, 4, 5, 5])
         let w = dice.array([4, 3, 3, 3])
         #expect(throws: (any Error).self) { try evaluate("nn.conv2d", [:], [x, w], [x]) }
-        #expect(throws: (any Error).self) { try evaluate("nn.conv2d", ["strides": .ints([0, 1])], [x, x], [x]) }
-        #expect(throws: (any Error).self) { try evaluate("nn.conv2d", ["kernel_layout": "OIHW?"], [x, x], [x]) }
+        #expect(throws: (any Error).self) {
+            try evaluate("nn.conv2d", ["strides": .ints([0, 1])], [x, x], [x])
+        }
+        #expect(throws: (any Error).self) {
+            try evaluate("nn.conv2d", ["kernel_layout": "OIHW?"], [x, x], [x])
+        }
     }
 
     /// data, weight, strides, padding, dilation, output padding, groups
@@ -170,7 +201,8 @@ struct ConvCase: Sendable {
         c.append(([2, 2, 3, 4], [2, 4, 2, 3], [2, 3], [1, 0, 1, 2], [1, 1], [1, 0], 1))
         c.append(([1, 4, 3, 3], [4, 2, 3, 3], [2, 2], [1, 1, 1, 1], [1, 1], [1, 1], 2))
         c.append(([1, 2, 3, 3], [2, 1, 2, 2], [1, 1], [2, 2, 2, 2], [2, 3], [0, 0], 2))
-        c.append(([1, 2, 3, 2, 3], [2, 2, 2, 2, 3], [1, 2, 2], [0, 1, 0, 0, 0, 1], [1, 1, 1], [0, 1, 0], 1))
+        c.append(
+            ([1, 2, 3, 2, 3], [2, 2, 2, 2, 3], [1, 2, 2], [0, 1, 0, 0, 0, 1], [1, 1, 1], [0, 1, 0], 1))
         return c
     }()
 
@@ -182,7 +214,8 @@ struct ConvCase: Sendable {
         try check(
             "nn.conv\(c.2.count)d_transpose",
             [
-                "strides": .ints(c.2), "padding": .ints(c.3), "dilation": .ints(c.4), "output_padding": .ints(c.5),
+                "strides": .ints(c.2), "padding": .ints(c.3), "dilation": .ints(c.4),
+                "output_padding": .ints(c.5),
                 "groups": .int(c.6), "kernel_layout": "IOHW",
             ], [x, w], [transposedConvolution(x, w, c.2, c.3, c.4, c.5, c.6)])
     }
@@ -240,7 +273,8 @@ struct ConvCase: Sendable {
                     }
                     return sum
                 }
-                try check("nn.batch_matmul", ["transpose_a": .bool(ta), "transpose_b": .bool(tb)], [a, b], [y])
+                try check(
+                    "nn.batch_matmul", ["transpose_a": .bool(ta), "transpose_b": .bool(tb)], [a, b], [y])
             }
         }
         let x = dice.array([2, 3])
@@ -261,14 +295,27 @@ struct ConvCase: Sendable {
         var c: [Case] = []
         c.append(Case(x: [1, 2, 9], size: [3], strides: [2], padding: [1, 0], dilation: [1]))
         c.append(Case(x: [1, 2, 8], size: [3], strides: [3], padding: [1, 1], dilation: [1], ceil: true))
-        c.append(Case(x: [2, 3, 6, 6], size: [2, 2], strides: [2, 2], padding: [0, 0, 0, 0], dilation: [1, 1]))
-        c.append(Case(x: [1, 3, 7, 8], size: [3, 3], strides: [2, 2], padding: [1, 1, 1, 1], dilation: [1, 1]))
-        c.append(Case(x: [1, 2, 7, 8], size: [3, 2], strides: [2, 3], padding: [0, 1, 0, 0], dilation: [1, 1], ceil: true))
-        c.append(Case(x: [1, 2, 5, 5], size: [2, 2], strides: [3, 3], padding: [0, 0, 1, 1], dilation: [1, 1], ceil: true))
-        c.append(Case(x: [1, 1, 9, 9], size: [3, 2], strides: [1, 2], padding: [1, 0, 2, 1], dilation: [2, 3]))
-        c.append(Case(x: [1, 1, 9, 9], size: [3, 2], strides: [2, 2], padding: [2, 1, 2, 1], dilation: [2, 2], ceil: true))
         c.append(
-            Case(x: [1, 2, 4, 5, 6], size: [2, 3, 2], strides: [1, 2, 2], padding: [0, 1, 0, 1, 1, 0],
+            Case(x: [2, 3, 6, 6], size: [2, 2], strides: [2, 2], padding: [0, 0, 0, 0], dilation: [1, 1]))
+        c.append(
+            Case(x: [1, 3, 7, 8], size: [3, 3], strides: [2, 2], padding: [1, 1, 1, 1], dilation: [1, 1]))
+        c.append(
+            Case(
+                x: [1, 2, 7, 8], size: [3, 2], strides: [2, 3], padding: [0, 1, 0, 0], dilation: [1, 1],
+                ceil: true))
+        c.append(
+            Case(
+                x: [1, 2, 5, 5], size: [2, 2], strides: [3, 3], padding: [0, 0, 1, 1], dilation: [1, 1],
+                ceil: true))
+        c.append(
+            Case(x: [1, 1, 9, 9], size: [3, 2], strides: [1, 2], padding: [1, 0, 2, 1], dilation: [2, 3]))
+        c.append(
+            Case(
+                x: [1, 1, 9, 9], size: [3, 2], strides: [2, 2], padding: [2, 1, 2, 1], dilation: [2, 2],
+                ceil: true))
+        c.append(
+            Case(
+                x: [1, 2, 4, 5, 6], size: [2, 3, 2], strides: [1, 2, 2], padding: [0, 1, 0, 1, 1, 0],
                 dilation: [1, 1, 1]))
         return c
     }()
@@ -316,7 +363,9 @@ struct ConvCase: Sendable {
                     return f(inside, count)
                 }
             }
-            if !includePad { try check("nn.max_pool\(n)d", attrs, [x], [pooled { v, _ in v.max() ?? -.infinity }]) }
+            if !includePad {
+                try check("nn.max_pool\(n)d", attrs, [x], [pooled { v, _ in v.max() ?? -.infinity }])
+            }
             try check(
                 "nn.avg_pool\(n)d", attrs, [x],
                 [
@@ -337,9 +386,12 @@ struct ConvCase: Sendable {
             return m
         }
         try check(
-            "nn.max_pool2d", ["pool_size": .ints([2, 2]), "strides": .ints([2, 2]), "layout": "NHWC"], [x], [y])
+            "nn.max_pool2d", ["pool_size": .ints([2, 2]), "strides": .ints([2, 2]), "layout": "NHWC"], [x],
+            [y])
         let mean = reduced(x, [2, 3], keepdims: true) { $0.reduce(0, +) / Double($0.count) }
         try check("nn.global_avg_pool2d", ["layout": "NCHW"], [x], [mean])
-        try check("nn.global_max_pool2d", ["layout": "NHWC"], [x], [reduced(x, [1, 2], keepdims: true) { $0.max() ?? 0 }])
+        try check(
+            "nn.global_max_pool2d", ["layout": "NHWC"], [x],
+            [reduced(x, [1, 2], keepdims: true) { $0.max() ?? 0 }])
     }
 }

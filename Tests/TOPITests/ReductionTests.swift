@@ -48,7 +48,8 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
                 let x = dice.array(shape, .float32, -1.5, 1.5)
                 let value: AttrValue = axis.map { .ints($0) } ?? .none
                 try check(
-                    r.name, ["axis": value, "keepdims": .bool(keep)], [x], [reduced(x, axes, keepdims: keep, r.f)])
+                    r.name, ["axis": value, "keepdims": .bool(keep)], [x],
+                    [reduced(x, axes, keepdims: keep, r.f)])
             }
         }
         let x = dice.array([3, 4], .float16, -1, 1)
@@ -56,7 +57,8 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
         let n = dice.array([3, 4], .int32, -4, 4)
         let whole: @Sendable ([Double]) -> Double = { r.f($0).rounded(.towardZero) }
         try check(r.name, ["axis": .ints([1])], [n], [reduced(n, [1], keepdims: false, whole)])
-        try check(r.name, ["axis": .ints([0]), "exclude": true], [n], [reduced(n, [1], keepdims: false, whole)])
+        try check(
+            r.name, ["axis": .ints([0]), "exclude": true], [n], [reduced(n, [1], keepdims: false, whole)])
     }
 
     @Test func longHalfSum() throws {
@@ -87,7 +89,9 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
         for (name, sign) in [("argmax", 1.0), ("argmin", -1.0)] {
             func position(_ v: [Double]) -> Double {
                 var best = 0
-                for k in v.indices where sign * v[k] > sign * v[best] || (last && v[k] == v[best]) { best = k }
+                for k in v.indices where sign * v[k] > sign * v[best] || (last && v[k] == v[best]) {
+                    best = k
+                }
                 return Double(best)
             }
             for (shape, axis, axes) in Self.cases where !shape.isEmpty && !axes.isEmpty {
@@ -95,7 +99,8 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
                 let value: AttrValue = axis.map { .ints($0) } ?? .none
                 for t in [DataType.float32, .int32] {
                     try check(
-                        name, ["axis": value, "keepdims": true, "select_last_index": .bool(last)], [x.typed(t)],
+                        name, ["axis": value, "keepdims": true, "select_last_index": .bool(last)],
+                        [x.typed(t)],
                         [reduced(x, axes, keepdims: true, .int64, position)])
                 }
             }
@@ -108,7 +113,9 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
 }
 
 @Suite struct NormalisationTests {
-    static let cases: [([Int], Int)] = [([5], 0), ([3, 7], -1), ([2, 3, 4], 1), ([2, 3, 4], 0), ([1, 1], 1)]
+    static let cases: [([Int], Int)] = [
+        ([5], 0), ([3, 7], -1), ([2, 3, 4], 1), ([2, 3, 4], 0), ([1, 1], 1),
+    ]
 
     func line(_ x: Arr, _ a: Int, _ i: [Int]) -> [Double] {
         (0..<x.shape[a]).map { k in
@@ -128,7 +135,9 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
             }
             let tolerance = type == .float16 ? 2e-3 : 2e-6
             try check("nn.softmax", ["axis": .int(axis)], [x], [soft], tolerance: tolerance)
-            try check("nn.log_softmax", ["axis": .int(axis)], [x], [soft.map { Glibc.log($0) }], tolerance: tolerance)
+            try check(
+                "nn.log_softmax", ["axis": .int(axis)], [x], [soft.map { Glibc.log($0) }],
+                tolerance: tolerance)
         }
     }
 
@@ -194,7 +203,8 @@ func reduced(_ x: Arr, _ axes: [Int], keepdims: Bool, _ dtype: DataType, _ f: ([
                 return x[i] / Glibc.pow(2 + 0.1 / Double(size) * s, 0.75)
             }
             try check(
-                "nn.lrn", ["size": .int(size), "axis": .int(axis), "bias": 2.0, "alpha": 0.1, "beta": 0.75], [x], [y])
+                "nn.lrn", ["size": .int(size), "axis": .int(axis), "bias": 2.0, "alpha": 0.1, "beta": 0.75],
+                [x], [y])
         }
     }
 }

@@ -57,7 +57,9 @@ import Testing
                 let scale = o.scales?[k] ?? Double(size[k]) / Double(extent)
                 let roi = o.roi.map { ($0[k], $0[k + n]) } ?? (0, 1)
                 let p = position(i[2 + k], o.mode, extent, size[k], scale, roi)
-                if o.mode == "tf_crop_and_resize" && (p < 0 || p > Double(extent - 1)) { return o.extrapolation }
+                if o.mode == "tf_crop_and_resize" && (p < 0 || p > Double(extent - 1)) {
+                    return o.extrapolation
+                }
                 let clamp: (Int) -> Int = { min(max($0, 0), extent - 1) }
                 let low = Int(p.rounded(.down))
                 let t = p - p.rounded(.down)
@@ -120,13 +122,17 @@ import Testing
         ([1, 1, 2, 3, 4], [4, 3, 2]), ([1, 1, 3, 3], [3, 3]),
     ]
 
-    @Test(arguments: modes, ["nearest_neighbor", "linear", "cubic"]) func resize(_ mode: String, _ method: String) throws {
+    @Test(arguments: modes, ["nearest_neighbor", "linear", "cubic"]) func resize(
+        _ mode: String, _ method: String
+    ) throws {
         for (shape, size) in Self.shapes {
             try verify(shape, size, Options(method: method, mode: mode))
         }
     }
 
-    @Test(arguments: ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]) func rounding(_ rule: String) throws {
+    @Test(arguments: ["floor", "ceil", "round_prefer_floor", "round_prefer_ceil"]) func rounding(
+        _ rule: String
+    ) throws {
         for mode in ["half_pixel", "asymmetric"] {
             for (shape, size) in [([1, 1, 4, 4], [8, 2]), ([1, 1, 6, 2], [4, 8])] {
                 try verify(shape, size, Options(method: "nearest_neighbor", mode: mode, rounding: rule))
@@ -153,10 +159,12 @@ import Testing
         for method in ["linear", "nearest_neighbor", "cubic"] {
             try verify(
                 [1, 2, 6, 6], [4, 5],
-                Options(method: method, mode: "tf_crop_and_resize", roi: [0.2, -0.3, 0.9, 1.2], extrapolation: 7))
+                Options(
+                    method: method, mode: "tf_crop_and_resize", roi: [0.2, -0.3, 0.9, 1.2], extrapolation: 7))
             try verify(
                 [1, 1, 6, 6], [1, 5],
-                Options(method: method, mode: "tf_crop_and_resize", roi: [0.2, 0.1, 0.9, 0.6], extrapolation: 7))
+                Options(
+                    method: method, mode: "tf_crop_and_resize", roi: [0.2, 0.1, 0.9, 0.6], extrapolation: 7))
         }
     }
 

@@ -19,7 +19,10 @@ import Testing
 
     static let cases: [Case] = {
         var c: [Case] = []
-        func add(_ name: String, _ inputs: [[Int]], _ out: [Int], _ attrs: @escaping @Sendable () -> Attrs = { .empty }) {
+        func add(
+            _ name: String, _ inputs: [[Int]], _ out: [Int],
+            _ attrs: @escaping @Sendable () -> Attrs = { .empty }
+        ) {
             c.append(Case(name: name, attrs: attrs, inputs: inputs, out: out))
         }
         func axis(_ a: Int) -> @Sendable () -> Attrs { { Attrs(["axis": .int(a)]) } }
@@ -47,7 +50,9 @@ import Testing
         add("prod", [[3, 5, 16]], [3, 16], axes([1]))
         add("argmax", [[6, 64]], [6], axes([1]))
         add("nn.batch_norm", [[2, 8, 4, 4], [8], [8], [8], [8]], [2, 8, 4, 4])
-        add("nn.conv2d", [[1, 3, 9, 9], [16, 3, 3, 3]], [1, 16, 9, 9]) { Attrs(["padding": .ints([1, 1, 1, 1])]) }
+        add("nn.conv2d", [[1, 3, 9, 9], [16, 3, 3, 3]], [1, 16, 9, 9]) {
+            Attrs(["padding": .ints([1, 1, 1, 1])])
+        }
         add("nn.max_pool2d", [[1, 4, 16, 16]], [1, 4, 8, 8]) {
             Attrs(["pool_size": .ints([3, 3]), "strides": .ints([2, 2]), "padding": .ints([1, 1, 1, 1])])
         }
@@ -65,7 +70,8 @@ import Testing
             if tail { results = [try TOPI.sqrt(try TOPI.abs(results[0]))] }
             let plain = try createPrimFunc(places + results)
             // Everything is worth a thread here.
-            let scheduled = try TOPI.scheduleGeneric(plain, TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+            let scheduled = try TOPI.scheduleGeneric(
+                plain, TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
             var outputs: [Arr] = []
             for f in [plain, scheduled] {
                 let buffers = inputs.map(\.ndarray) + [NDArray(shape: c.out, dtype: results[0].dtype)]
@@ -78,12 +84,14 @@ import Testing
 
     private func loops(_ f: PrimFunc) -> (parallel: Int, vectors: Int, all: Int) {
         var r = (parallel: 0, vectors: 0, all: 0)
-        postOrderVisit(f.body, stmt: { s in
-            guard let l = s as? For else { return }
-            r.all += 1
-            if l.forKind == .parallel { r.parallel += 1 }
-            if l.forKind == .vectorized { r.vectors += 1 }
-        })
+        postOrderVisit(
+            f.body,
+            stmt: { s in
+                guard let l = s as? For else { return }
+                r.all += 1
+                if l.forKind == .parallel { r.parallel += 1 }
+                if l.forKind == .vectorized { r.vectors += 1 }
+            })
         return r
     }
 
@@ -91,7 +99,8 @@ import Testing
     @Test func rowsShareOneLoop() throws {
         let x = placeholder([16, 128])
         let y = try TOPI.softmax(x)
-        let f = try TOPI.scheduleGeneric(try createPrimFunc([x, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+        let f = try TOPI.scheduleGeneric(
+            try createPrimFunc([x, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
         let n = loops(f)
         #expect(n.parallel == 1)
         // Steps of max and sum with their initialisations, exp, quotient.
@@ -102,7 +111,8 @@ import Testing
         let x = placeholder([2, 3, 7, 8])
         let b = placeholder([3, 1, 1])
         let y = try TOPI.relu(try TOPI.add(x, b))
-        let f = try TOPI.scheduleGeneric(try createPrimFunc([x, b, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+        let f = try TOPI.scheduleGeneric(
+            try createPrimFunc([x, b, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
         let n = loops(f)
         #expect(n.parallel == 1)
         #expect(n.vectors == 1)

@@ -98,7 +98,9 @@ struct Dice {
     }
     mutating func unit() -> Double { Double(next() >> 11) / Double(1 << 53) }
     /// Values of `low ... high`, rounded to the type: integers for integer types.
-    mutating func array(_ shape: [Int], _ dtype: DataType = .float32, _ low: Double = -2, _ high: Double = 2) -> Arr {
+    mutating func array(_ shape: [Int], _ dtype: DataType = .float32, _ low: Double = -2, _ high: Double = 2)
+        -> Arr
+    {
         Arr(shape, dtype) { _ in
             if dtype.isInteger { return Double(int(Int(low)...Int(high))) }
             return FloatImm.rounded(low + (high - low) * unit(), dtype)
@@ -109,12 +111,14 @@ struct Dice {
     }
 }
 
-/// Runs the operator `name` as the back end would: placeholders, the table's computation, one loop function; once
-/// read directly, once scheduled and compiled.
+/// Runs the operator `name` as the back end would: placeholders, the table's computation, one loop
+/// function; once read directly, once scheduled and compiled.
 func evaluate(
     _ name: String, _ attrs: KeyValuePairs<String, AttrValue>, _ inputs: [Arr], _ out: [Arr]
 ) throws -> (plain: [Arr], compiled: [Arr]) {
-    let places = inputs.enumerated().map { placeholder($0.element.shape, $0.element.dtype, name: "p\($0.offset)") }
+    let places = inputs.enumerated().map {
+        placeholder($0.element.shape, $0.element.dtype, name: "p\($0.offset)")
+    }
     let types: [IRType] = out.map { TensorType($0.shape, $0.dtype) }
     let results = try TOPI.results(
         of: name, Attrs(attrs), places, types.count == 1 ? types[0] : TupleType(types))

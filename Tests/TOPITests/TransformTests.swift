@@ -10,7 +10,8 @@ import Testing
     static let reshapes: [([Int], [Int])] = [
         ([6], [2, 3]), ([2, 3], [6]), ([2, 3, 4], [6, 4]), ([6, 4], [2, 3, 4]), ([2, 3, 4], [4, 3, 2]),
         ([2, 1, 3], [6]), ([1], []), ([], [1, 1]), ([4, 6], [2, 2, 3, 2]), ([2, 3, 4, 5], [6, 20]),
-        ([2, 3, 4, 5], [2, 12, 5]), ([3, 8, 5], [3, 2, 4, 5, 1]), ([6, 10], [4, 15]), ([1, 5, 1], [5, 1, 1, 1]),
+        ([2, 3, 4, 5], [2, 12, 5]), ([3, 8, 5], [3, 2, 4, 5, 1]), ([6, 10], [4, 15]),
+        ([1, 5, 1], [5, 1, 1, 1]),
     ]
 
     @Test(arguments: reshapes) func reshape(_ from: [Int], _ to: [Int]) throws {
@@ -24,7 +25,9 @@ import Testing
         try check("reshape", [:], [x], [Arr([0, 5], .float32, [])])
         var dice = Dice(61)
         let y = dice.array([4])
-        #expect(throws: (any Error).self) { try evaluate("reshape", [:], [y], [Arr([3], .float32, [0, 0, 0])]) }
+        #expect(throws: (any Error).self) {
+            try evaluate("reshape", [:], [y], [Arr([3], .float32, [0, 0, 0])])
+        }
     }
 
     /// Merging and splitting axes must not make a flat index of the whole tensor.
@@ -39,11 +42,35 @@ import Testing
         #expect(load.indices[3].kind == .floorMod)
     }
 
+    /// A dimension known only when the function runs passes through untouched.
+    @Test func symbolicDimensions() throws {
+        let n = Var("n")
+        let x = placeholder([n, IntImm(3), IntImm(4)])
+        let merged = try TOPI.reshape(x, [n, IntImm(12)])
+        let load = try #require((merged.op as? ComputeOp)?.body[0] as? ProducerLoad)
+        #expect(load.indices[0] === (merged.op as? ComputeOp)?.axis[0].variable)
+        #expect(try TOPI.add(x, placeholder([4])).shape[0] === n)
+        #expect(try TOPI.softmax(x).shape[0] === n)
+        #expect(try TOPI.dense(x, placeholder([7, 4])).shape[0] === n)
+        let image = placeholder([n, IntImm(3), IntImm(8), IntImm(8)])
+        let y = try TOPI.conv2d(image, placeholder([5, 3, 3, 3]), padding: [1, 1, 1, 1])
+        #expect(y.shape[0] === n)
+        #expect(y.shape[1...].map(\.asInt) == [5, 8, 8])
+        let f = try TOPI.scheduleGeneric(try createPrimFunc([image, placeholder([5, 3, 3, 3])]))
+        #expect(f.params.count == 2)
+        let window = TOPI.PoolParameters(size: [2, 2], strides: [2, 2], layout: "NCHW")
+        let pooled = try TOPI.pool(image, .max, window)
+        #expect(pooled.shape[0] === n)
+        _ = try TOPI.scheduleGeneric(try createPrimFunc([image, pooled]))
+        _ = try TOPI.scheduleGeneric(try createPrimFunc([x, try TOPI.softmax(x)]))
+    }
+
     @Test func transposes() throws {
         var dice = Dice(62)
         let x = dice.array([2, 3, 4])
         try check("transpose", [:], [x], [Arr([4, 3, 2]) { x[[$0[2], $0[1], $0[0]]] }])
-        try check("transpose", ["axes": .ints([1, -1, 0])], [x], [Arr([3, 4, 2]) { x[[$0[2], $0[0], $0[1]]] }])
+        try check(
+            "transpose", ["axes": .ints([1, -1, 0])], [x], [Arr([3, 4, 2]) { x[[$0[2], $0[0], $0[1]]] }])
         #expect(throws: (any Error).self) { try evaluate("transpose", ["axes": .ints([0, 0, 1])], [x], [x]) }
     }
 
@@ -52,7 +79,8 @@ import Testing
         let x = dice.array([1, 3, 1, 2])
         try check("squeeze", [:], [x], [Arr([3, 2], .float32, x.data)])
         try check("squeeze", ["axis": .ints([-2])], [x], [Arr([1, 3, 2], .float32, x.data)])
-        try check("expand_dims", ["axis": 1, "num_newaxis": 2], [x], [Arr([1, 1, 1, 3, 1, 2], .float32, x.data)])
+        try check(
+            "expand_dims", ["axis": 1, "num_newaxis": 2], [x], [Arr([1, 1, 1, 3, 1, 2], .float32, x.data)])
         try check("expand_dims", ["axis": -1], [x], [Arr([1, 3, 1, 2, 1], .float32, x.data)])
         #expect(throws: (any Error).self) { try evaluate("squeeze", ["axis": .ints([1])], [x], [x]) }
     }
@@ -85,7 +113,9 @@ import Testing
         try check("stack", ["axis": 1], xs, [Arr([2, 3, 4]) { xs[$0[1]][[$0[0], $0[2]]] }])
         try check("stack", ["axis": -1], xs, [Arr([2, 4, 3]) { xs[$0[2]][[$0[0], $0[1]]] }])
         let x = dice.array([2, 7, 3])
-        let parts = [(0, 2), (2, 3), (3, 7)].map { a, b in Arr([2, b - a, 3]) { x[[$0[0], $0[1] + a, $0[2]]] } }
+        let parts = [(0, 2), (2, 3), (3, 7)].map { a, b in
+            Arr([2, b - a, 3]) { x[[$0[0], $0[1] + a, $0[2]]] }
+        }
         try check("split", ["indices_or_sections": .ints([2, 3]), "axis": 1], [x], parts)
         #expect(throws: (any Error).self) {
             try evaluate("split", ["indices_or_sections": .ints([3, 2]), "axis": 1], [x], parts)
@@ -97,14 +127,18 @@ import Testing
         let x = dice.array([6, 5, 4])
         try check(
             "strided_slice",
-            ["begin": .ints([1, 4]), "end": .ints([6, 0]), "strides": .ints([2, -1]), "axes": .ints([0, 1])], [x],
+            [
+                "begin": .ints([1, 4]), "end": .ints([6, 0]), "strides": .ints([2, -1]),
+                "axes": .ints([0, 1]),
+            ], [x],
             [Arr([3, 4, 4]) { x[[1 + 2 * $0[0], 4 - $0[1], $0[2]]] }])
         try check(
             "strided_slice",
             ["begin": .ints([3]), "end": .ints([-1]), "strides": .ints([-2]), "axes": .ints([2])], [x],
             [Arr([6, 5, 2]) { x[[$0[0], $0[1], 3 - 2 * $0[2]]] }])
         try check(
-            "strided_slice", ["begin": .ints([2]), "end": .ints([2]), "strides": .ints([1]), "axes": .ints([0])], [x],
+            "strided_slice",
+            ["begin": .ints([2]), "end": .ints([2]), "strides": .ints([1]), "axes": .ints([0])], [x],
             [Arr([0, 5, 4], .float32, [])])
     }
 
@@ -119,7 +153,9 @@ import Testing
     }
 
     @Test func creation() throws {
-        try check("full", ["shape": .ints([2, 2]), "dtype": "int32"], [.scalar(7, .int32)], [Arr([2, 2], .int32) { _ in 7 }])
+        try check(
+            "full", ["shape": .ints([2, 2]), "dtype": "int32"], [.scalar(7, .int32)],
+            [Arr([2, 2], .int32) { _ in 7 }])
         let range = [Arr.scalar(2, .int64), .scalar(11, .int64), .scalar(3, .int64)]
         try check("arange", ["dtype": "int64"], range, [Arr([3], .int64, [2, 5, 8])])
         let steps = [Arr.scalar(1), .scalar(0), .scalar(-0.25)]
@@ -137,9 +173,12 @@ import Testing
     }
 
     static let layouts: [([Int], String, String)] = [
-        ([2, 3, 4, 5], "NCHW", "NHWC"), ([2, 8, 3, 3], "NCHW", "NCHW4c"), ([1, 2, 3, 3, 4], "NCHW4c", "NCHW"),
-        ([1, 6, 2, 3], "NCHW", "NCHW4c"), ([8, 8, 2, 2], "OIHW", "OIHW4i2o"), ([2, 4, 3, 3, 4], "NCHW4c", "NCHW8c"),
-        ([2, 2, 3, 3, 4], "NCHW4c", "NHWC"), ([5, 7, 1, 1], "OIHW", "OIHW4o"), ([2, 4, 3, 2, 4], "NCHW4c", "NHWC4c"),
+        ([2, 3, 4, 5], "NCHW", "NHWC"), ([2, 8, 3, 3], "NCHW", "NCHW4c"),
+        ([1, 2, 3, 3, 4], "NCHW4c", "NCHW"),
+        ([1, 6, 2, 3], "NCHW", "NCHW4c"), ([8, 8, 2, 2], "OIHW", "OIHW4i2o"),
+        ([2, 4, 3, 3, 4], "NCHW4c", "NCHW8c"),
+        ([2, 2, 3, 3, 4], "NCHW4c", "NHWC"), ([5, 7, 1, 1], "OIHW", "OIHW4o"),
+        ([2, 4, 3, 2, 4], "NCHW4c", "NHWC4c"),
     ]
 
     @Test(arguments: layouts) func layoutTransform(_ shape: [Int], _ from: String, _ to: String) throws {
@@ -184,7 +223,9 @@ import Testing
     @Test func depthAndSpace() throws {
         var dice = Dice(77)
         let x = dice.array([2, 12, 2, 3])
-        let dcr = Arr([2, 3, 4, 6]) { i in x[[i[0], (i[2] % 2 * 2 + i[3] % 2) * 3 + i[1], i[2] / 2, i[3] / 2]] }
+        let dcr = Arr([2, 3, 4, 6]) { i in
+            x[[i[0], (i[2] % 2 * 2 + i[3] % 2) * 3 + i[1], i[2] / 2, i[3] / 2]]
+        }
         let crd = Arr([2, 3, 4, 6]) { i in x[[i[0], i[1] * 4 + i[2] % 2 * 2 + i[3] % 2, i[2] / 2, i[3] / 2]] }
         try check("nn.depth_to_space", ["block_size": 2, "mode": "DCR", "layout": "NCHW"], [x], [dcr])
         try check("nn.depth_to_space", ["block_size": 2, "mode": "CRD", "layout": "NCHW"], [x], [crd])

@@ -68,8 +68,8 @@ func unsupportedNodes(_ graph: ONNXGraph, _ around: [String]) -> [(node: String,
         let op = node.domain.isEmpty ? node.opType : "\(node.domain).\(node.opType)"
         if !(node.domain.isEmpty || node.domain == "com.microsoft") || onnxConverters[node.opType] == nil {
             result.append((node: place, op: op, reason: "the operator \(op) is not supported"))
-        } else if node.domain.isEmpty && (node.opset < 7 || node.opset > 23) {
-            result.append((node: place, op: op, reason: "opset \(node.opset) is not supported (7 to 23 are)"))
+        } else if node.domain.isEmpty && (node.opset < 7 || node.opset > 28) {
+            result.append((node: place, op: op, reason: "opset \(node.opset) is not supported (7 to 28 are)"))
         }
         for s in node.subgraphs { result += unsupportedNodes(s.graph, around + [node.place]) }
     }

@@ -28,12 +28,12 @@ extension Ops {
             return TensorType(x.shape.dropLast() + [w.shape[0]], type)
         }
         define(
-            "nn.contrib_dense_pack", "data [M, K] times packed weight [N / 16][K][16], the last piece padded",
+            "nn.contrib_dense_pack", "data [..., K] times packed weight [N / 16][K][16], the last piece padded",
             ["data", "weight"],
             attrs: [AttrField("units", .int, in: Limit.positive, doc: "N, before padding"), outType],
             pattern: .outEWiseFusable
         ) { c in
-            let x = try c.tensor(0, .numeric, rank: 2...2)
+            let x = try c.tensor(0, .numeric, rank: 1...64)
             let w = try c.tensor(1, .numeric, rank: 3...3)
             let type = try productType(c, x, w)
             let units = c.attrs.int("units") ?? 1
@@ -43,10 +43,10 @@ extension Ops {
                     "RELAY005", "pieces of the weight are empty", operand: 1, expected: "> 0",
                     actual: "\(piece)")
             }
-            try c.require(w.shape[1], equals: x.shape[1], "the number of input features", operand: 1)
+            try c.require(w.shape[1], equals: x.shape[x.rank - 1], "the number of input features", operand: 1)
             let pieces = units / piece + (units % piece == 0 ? 0 : 1)
             try c.require(w.shape[0], equals: IntImm(pieces), "the number of pieces", operand: 1)
-            return TensorType([x.shape[0], IntImm(units)], type)
+            return TensorType(x.shape.dropLast() + [IntImm(units)], type)
         }
         let transposes = [
             AttrField("transpose_a", .bool, default: false, doc: "whether a is given transposed"),

@@ -83,19 +83,4 @@ extension TOPI {
             return ifThenElse(conjunction(inside), data[source], const(0, data.dtype))
         }
     }
-
-    /// `data` times packed weights: `[…][K]` and `[N/n][K][n]` give `[…][N]`.
-    public static func densePacked(_ data: Tensor, _ weight: Tensor) throws -> Tensor {
-        guard let w = weight.staticShape, w.count == 3 else {
-            throw ApusError("TOPI021", "packed dense needs weights of static shape", actual: "\(weight)")
-        }
-        let k = reduceAxis(w[1], name: "k")
-        let shape = Array(data.shape.dropLast()) + [IntImm(w[0] * w[2])]
-        return try compute(shape, name: "dense", tag: Tag.densePacked) { i in
-            let n = i[i.count - 1]
-            let panel = w[2] == 1 ? n : floorDiv(n, w[2])
-            return reduceSum(
-                data[Array(i.dropLast()) + [k.variable]] * weight[panel, k.variable, floorMod(n, w[2])], [k])
-        }
-    }
 }

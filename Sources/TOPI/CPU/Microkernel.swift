@@ -89,7 +89,7 @@ struct Microkernel {
             return n
         }
         let at: LoopRV
-        var tileLoops: [LoopRV]
+        let tileLoops: [LoopRV]
         let outer: [LoopRV]
         switch shape {
         case .convolution(let depthwise, let pointwise):
@@ -133,23 +133,22 @@ struct Microkernel {
             outer = before
         }
         try sch.computeAt(block, at)
-        try accumulate(rank: loops.count)
+        try accumulate()
         for l in tileLoops.dropLast() { try sch.unroll(l) }
         if let last = tileLoops.last { try sch.vectorize(last) }
-        tileLoops = []
         try scheduler.parallelise(outer, work: work)
         return store
     }
 
     /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors.
-    private func accumulate(rank: Int) throws {
-        let info = try sch.get(block)
-        let reduceCount = info.iterVars.filter { $0.iterType == .commReduce }.count
-        let loops = try sch.getLoops(block)
-        // The loops of the tile, then those of the reduction, are the innermost: computeAt made one a block axis.
-        let own = Array(loops.suffix(try ownLoopCount(loops, reduceCount)))
-        let spatial = Array(own.dropLast(reduceCount))
-        let reduce = Array(own.suffix(reduceCount))
+    private func accumulate() throws {
+        // The loop at which the block is computed is shared with the block that stores; its own loops follow. An axis of
+        // extent 1 has no loop.
+        let own = try ownLoops(try sch.getLoops(block))
+        let reduceVars = try reductionLoopVars()
+        let isReduce = try own.map { reduceVars.contains(try sch.get($0).loopVar) }
+        let spatial = zip(own, isReduce).filter { !$0.1 }.map { $0.0 }
+        let reduce = zip(own, isReduce).filter { $0.1 }.map { $0.0 }
         guard let vector = spatial.last, let first = reduce.first else {
             throw ApusError("TOPI030", "the tile has no loops")
         }
@@ -162,12 +161,28 @@ struct Microkernel {
         if let last = initialLoops.last { try sch.vectorize(last) }
     }
 
-    private func ownLoopCount(_ loops: [LoopRV], _ reduceCount: Int) throws -> Int {
-        // The loop at which the block is computed is shared with the block that stores; its own loops follow.
+    private func ownLoops(_ loops: [LoopRV]) throws -> [LoopRV] {
         let consumers = try sch.getConsumers(block)
         guard let store = consumers.first else { throw ApusError("TOPI030", "the tile is not stored") }
-        let shared = Set(try sch.getLoops(store).map { try ObjectIdentifier(sch.get($0).loopVar) })
-        return try loops.filter { !shared.contains(ObjectIdentifier(try sch.get($0).loopVar)) }.count
+        let shared = Set(try sch.getLoops(store).map { try sch.get($0).loopVar })
+        return try loops.filter { !shared.contains(try sch.get($0).loopVar) }
+    }
+
+    /// The loop variables that the reduction axes of the block are made of.
+    private func reductionLoopVars() throws -> Set<Var> {
+        let target = try sch.get(block)
+        var result: Set<Var> = []
+        postOrderVisit(
+            sch.function.body,
+            stmt: { s in
+                guard let realize = s as? BlockRealize, realize.block === target else { return }
+                for (v, value) in zip(target.iterVars, realize.iterValues) where v.iterType == .commReduce {
+                    postOrderVisit(value) { e in
+                        if let used = e as? Var { result.insert(used) }
+                    }
+                }
+            })
+        return result
     }
 
     /// Whether a block reads the anchor's result element by element, in the same order.

@@ -14,12 +14,12 @@ extension TOPI {
     /// The same function gives the same schedule. A function that a primitive refuses keeps its plain loops for that
     /// block: the schedule never changes what is computed.
     public static func schedule(_ function: PrimFunc, target: Target) throws -> PrimFunc {
-        let schedule = try Schedule(function)
         let machine = target.machine
-        let scheduler = CPUScheduler(
-            schedule, lanes: machine.lanes(bits: 32), registers: machine.vectorRegisters)
+        let options = CPUScheduleOptions(lanes: machine.lanes(bits: 32))
+        let scheduler = CPUScheduler(try Schedule(function), options, registers: machine.vectorRegisters)
+        guard try scheduler.hasAnchor() else { return try scheduleGeneric(function, options) }
         try scheduler.run()
-        return scheduler.sch.function
+        return likelyGuards(scheduler.sch.function)
     }
 }
 
@@ -30,14 +30,17 @@ final class CPUScheduler {
     let lanes: Int
     /// Vector registers there are.
     let registers: Int
-    /// Loops shorter than this much work stay on one thread: waking the others costs a few microseconds.
-    let parallelWork = 1 << 15
 
-    init(_ schedule: Schedule, lanes: Int, registers: Int) {
+    let options: TOPI.CPUScheduleOptions
+
+    init(_ schedule: Schedule, _ options: TOPI.CPUScheduleOptions, registers: Int) {
         sch = schedule
+        self.options = options
         self.registers = registers
-        self.lanes = lanes
+        lanes = options.lanes
     }
+
+    func hasAnchor() throws -> Bool { try blocks().contains { try isAnchor($0) } }
 
     /// The blocks under the root, in order of execution.
     func blocks() throws -> [BlockRV] { try sch.getChildBlocks(try sch.getBlock("root")) }
@@ -74,7 +77,7 @@ final class CPUScheduler {
                 }
             }
         }
-        for (block, name) in named where !done.contains(name) { try plain(block) }
+        for (_, name) in named where !done.contains(name) { try plain(name) }
     }
 
     /// Inlines every block whose value is cheap to compute again where it is used; the padding of a windowed operator
@@ -113,7 +116,7 @@ final class CPUScheduler {
 
     /// Fuses loops and runs them on all threads where there is enough work.
     func parallelise(_ loops: [LoopRV], work: Int?) throws {
-        guard !loops.isEmpty, (work ?? Int.max) >= parallelWork else { return }
+        guard !loops.isEmpty, (work ?? Int.max) >= options.parallelWork else { return }
         let outer = loops.count == 1 ? loops[0] : try sch.fuse(loops)
         if try sch.get(outer).extent.asInt == 1 { return }
         try sch.parallel(outer)
@@ -121,70 +124,19 @@ final class CPUScheduler {
 
     // MARK: Plain blocks
 
-    /// Parallel over the outer spatial loops, vectorised over the innermost one.
-    private func plain(_ block: BlockRV) throws {
-        let before = sch.copy()
+    /// Schedules a block that is no anchor by the generic rules.
+    private func plain(_ name: String) throws {
+        let attempt = sch.copy()
         do {
-            try schedulePlain(block)
-        } catch is ApusError {
-            sch = before
-        }
-    }
-
-    private func schedulePlain(_ block: BlockRV) throws {
-        let loops = try sch.getLoops(block)
-        let info = try sch.get(block)
-        guard loops.count == info.iterVars.count, !loops.isEmpty else { return }
-        let spatial = zip(loops, info.iterVars).filter { $0.1.iterType == .dataParallel }.map { $0.0 }
-        let reduce = zip(loops, info.iterVars).filter { $0.1.iterType == .commReduce }.map { $0.0 }
-        guard spatial.count + reduce.count == loops.count, let innermost = spatial.last else { return }
-        let total = try work(block)
-        guard let extent = try sch.get(innermost).extent.asInt, let width = vectorWidth(extent, info) else {
-            try parallelise(spatial, work: total)
-            return
-        }
-        if reduce.isEmpty {
-            // Rows stay rows where they are whole vectors: indices need no division then.
-            if spatial.count >= 3, extent % width == 0 {
-                let parts = try sch.split(innermost, factors: [nil, width])
-                try sch.vectorize(parts[1])
-                try parallelise(Array(spatial.dropLast(2)), work: total)
-                return
+            let block = try attempt.getBlock(name)
+            if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
+                try TOPI.scheduleReduce(attempt, block, options)
+            } else {
+                try TOPI.scheduleInjective(attempt, [block], options)
             }
-            // One flat loop: its pieces are even whatever the shape.
-            let flat = spatial.count == 1 ? innermost : try sch.fuse(spatial)
-            let parts = try sch.split(flat, factors: [nil, width])
-            try sch.vectorize(parts[1])
-            try parallelise([parts[0]], work: total)
+            sch = attempt
+        } catch is ApusError {
             return
-        }
-        guard readsAlong(innermost, of: block, info) else {
-            try parallelise(spatial, work: total)
-            return
-        }
-        let parts = try sch.split(innermost, factors: [nil, width])
-        try sch.reorder([parts[0]] + reduce + [parts[1]])
-        let initial = try sch.decomposeReduction(block, reduce[0])
-        try sch.vectorize(parts[1])
-        if let last = try sch.getLoops(initial).last { try sch.vectorize(last) }
-        try parallelise(Array(spatial.dropLast()) + [parts[0]], work: total)
-    }
-
-    /// Lanes for an innermost extent: whole vectors only, so that there is no tail.
-    private func vectorWidth(_ extent: Int, _ block: Block) -> Int? {
-        var widest = 1
-        for r in block.writes + block.reads { widest = max(widest, Int(r.buffer.dtype.bits)) }
-        let fit = max(2, lanes * 32 / max(widest, 8))
-        for w in [fit * 2, fit, fit / 2] where w >= 4 && extent % w == 0 { return w }
-        return nil
-    }
-
-    /// Whether some operand of a reduction lies contiguous along the innermost spatial loop.
-    private func readsAlong(_ loop: LoopRV, of block: BlockRV, _ info: Block) -> Bool {
-        guard let v = info.iterVars.last(where: { $0.iterType == .dataParallel })?.variable else { return false }
-        return info.reads.contains { r in
-            guard let last = r.region.last else { return false }
-            return last.min === v
         }
     }
 }

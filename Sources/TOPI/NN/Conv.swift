@@ -58,13 +58,15 @@ extension TOPI {
 
     /// Convolution of one spatial dimension; data `NCW`, weight `OIW` unless said.
     public static func conv1d(
-        _ data: Tensor, _ weight: Tensor, strides: [Int] = [1], padding: [Int] = [0, 0], dilation: [Int] = [1],
+        _ data: Tensor, _ weight: Tensor, strides: [Int] = [1], padding: [Int] = [0, 0],
+        dilation: [Int] = [1],
         groups: Int = 1, dataLayout: String = "NCW", kernelLayout: String = "OIW", outDType: DataType? = nil
     ) throws -> Tensor {
         try conv(
             data, weight, spatial: 1,
             ConvParameters(
-                strides: strides, padding: padding, dilation: dilation, groups: groups, dataLayout: dataLayout,
+                strides: strides, padding: padding, dilation: dilation, groups: groups,
+                dataLayout: dataLayout,
                 kernelLayout: kernelLayout, outDType: outDType))
     }
 
@@ -77,7 +79,8 @@ extension TOPI {
         try conv(
             data, weight, spatial: 2,
             ConvParameters(
-                strides: strides, padding: padding, dilation: dilation, groups: groups, dataLayout: dataLayout,
+                strides: strides, padding: padding, dilation: dilation, groups: groups,
+                dataLayout: dataLayout,
                 kernelLayout: kernelLayout, outDType: outDType, channels: channels))
     }
 
@@ -90,13 +93,14 @@ extension TOPI {
         try conv(
             data, weight, spatial: 3,
             ConvParameters(
-                strides: strides, padding: padding, dilation: dilation, groups: groups, dataLayout: dataLayout,
+                strides: strides, padding: padding, dilation: dilation, groups: groups,
+                dataLayout: dataLayout,
                 kernelLayout: kernelLayout, outDType: outDType))
     }
 
-    /// Convolution of `n` spatial dimensions with any layouts of the letters N, C, O, I and the spatial ones. The
-    /// padded input is a computation of its own, `data_pad`, present only where something is padded; the reduction
-    /// runs over input channels (not for depthwise), then the kernel's dimensions.
+    /// Convolution of `n` spatial dimensions with any layouts of the letters N, C, O, I and the spatial
+    /// ones. The padded input is a computation of its own, `data_pad`, present only where something is
+    /// padded; the reduction runs over input channels (not for depthwise), then the kernel's dimensions.
     public static func conv(
         _ data: Tensor, _ weight: Tensor, spatial n: Int, _ p: ConvParameters
     ) throws -> Tensor {
@@ -127,7 +131,8 @@ extension TOPI {
         let positions = letters.compactMap { dataLayout.position($0) }
         let begins = Array(p.padding[..<n])
         let padded = try padStage(
-            data, positions: positions, before: begins, after: Array(p.padding[n...]), value: const(0, data.dtype),
+            data, positions: positions, before: begins, after: Array(p.padding[n...]),
+            value: const(0, data.dtype),
             name: "data_pad")
 
         var outExtents: [Character: PrimExpr] = ["N": batch, "C": outChannels]
@@ -173,10 +178,13 @@ extension TOPI {
         _ groups: Int, _ op: String
     ) throws {
         if let i = inChannels.asInt, let o = outChannels.asInt {
-            try require(i % groups == 0 && o % groups == 0, op, "\(groups) groups do not divide \(i) and \(o) channels")
+            try require(
+                i % groups == 0 && o % groups == 0, op,
+                "\(groups) groups do not divide \(i) and \(o) channels")
             if let w = kernelIn.asInt, !kernelLayout.isBlocked("I"), w != i / groups {
                 throw ApusError(
-                    "TOPI007", "\(op): the weight does not fit the data's channels", expected: "\(i / groups)",
+                    "TOPI007", "\(op): the weight does not fit the data's channels",
+                    expected: "\(i / groups)",
                     actual: "\(w)")
             }
         } else if groups != 1, inChannels.asInt == nil {

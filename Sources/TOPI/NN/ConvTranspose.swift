@@ -42,8 +42,9 @@ extension TOPI {
                 kernelLayout: "IODHW", outDType: outDType))
     }
 
-    /// Transposed convolution of `n` spatial dimensions: the input, spread by the strides and padded (`data_dilate`),
-    /// convolved with the kernel turned round. The weight's I is the data's channels, its O those of one group.
+    /// Transposed convolution of `n` spatial dimensions: the input, spread by the strides and padded
+    /// (`data_dilate`), convolved with the kernel turned round. The weight's I is the data's channels, its
+    /// O those of one group.
     public static func convTranspose(
         _ data: Tensor, _ weight: Tensor, spatial n: Int, outputPadding: [Int], _ p: ConvParameters
     ) throws -> Tensor {
@@ -58,10 +59,12 @@ extension TOPI {
                 && dataLayout.rank == n + 2, op, "data of \(data.rank) axes is not of layout \(p.dataLayout)")
         try require(
             kernelLayout.rank == weight.rank && Set(kernelLayout.letters) == Set(["O", "I"] + letters)
-                && kernelLayout.rank == n + 2, op, "a weight of \(weight.rank) axes is not of layout \(p.kernelLayout)")
+                && kernelLayout.rank == n + 2, op,
+            "a weight of \(weight.rank) axes is not of layout \(p.kernelLayout)")
         let dataExtents = dataLayout.extents(data.shape)
         let kernelExtents = kernelLayout.extents(weight.shape)
-        guard let batch = dataExtents["N"], let inChannels = dataExtents["C"], let groupOut = kernelExtents["O"]
+        guard let batch = dataExtents["N"], let inChannels = dataExtents["C"],
+            let groupOut = kernelExtents["O"]
         else { internalError("layouts were checked") }
         if let i = inChannels.asInt {
             try require(i % p.groups == 0, op, "\(p.groups) groups do not divide \(i) channels")
@@ -77,13 +80,16 @@ extension TOPI {
             let extent = dataExtents[letter] ?? imm(1)
             let kernel = kernelExtents[letter] ?? imm(1)
             let window = (kernel - 1) * p.dilation[k]
-            let out = (extent - 1) * p.strides[k] + window + (1 + outputPadding[k] - p.padding[k] - p.padding[n + k])
+            let out =
+                (extent - 1) * p.strides[k] + window
+                + (1 + outputPadding[k] - p.padding[k] - p.padding[n + k])
             outExtents[letter] = out
             spreadExtents[letter] = out + window
             shifts.append(window - p.padding[k])
             kernelAxes.append(reduceAxis(kernel, name: "k\(letter.lowercased())"))
         }
-        let spread = try compute(dataLayout.shape(spreadExtents), name: "data_dilate", tag: Tag.injective) { i in
+        let spread = try compute(dataLayout.shape(spreadExtents), name: "data_dilate", tag: Tag.injective) {
+            i in
             var at = dataLayout.values(i)
             var inside: [PrimExpr] = []
             for (k, letter) in letters.enumerated() {

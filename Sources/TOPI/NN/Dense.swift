@@ -14,18 +14,20 @@ extension TOPI {
 
     /// `data[…, K]` times the transpose of `weight[N, K]`.
     public static func dense(_ data: Tensor, _ weight: Tensor, outDType: DataType? = nil) throws -> Tensor {
-        try require(data.rank >= 1 && weight.rank == 2, "nn.dense", "data[…, K] and weight[N, K] are needed")
+        try require(
+            data.rank >= 1 && weight.rank == 2, "nn.dense", "data[…, K] and weight[N, K] are needed")
         try checkInner(data.shape[data.rank - 1], weight.shape[1], "nn.dense")
         return try product(data, weight.shape[0], "dense", outDType) { n, k in weight[n, k] }
     }
 
-    /// `data[…, K]` times a weight packed as `[N / B][K][B]`, B being the vector's width; `units` = N where the last
-    /// block is padded.
+    /// `data[…, K]` times a weight packed as `[N / B][K][B]`, B being the vector's width; `units` = N where
+    /// the last block is padded.
     public static func densePack(
         _ data: Tensor, _ weight: Tensor, units: Int? = nil, outDType: DataType? = nil
     ) throws -> Tensor {
         try require(
-            data.rank >= 1 && weight.rank == 3, "nn.contrib_dense_pack", "data[…, K] and weight[N/B][K][B] are needed")
+            data.rank >= 1 && weight.rank == 3, "nn.contrib_dense_pack",
+            "data[…, K] and weight[N/B][K][B] are needed")
         try checkInner(data.shape[data.rank - 1], weight.shape[1], "nn.contrib_dense_pack")
         let block = weight.shape[2]
         let n = units.map { imm($0) } ?? weight.shape[0] * block
@@ -50,19 +52,23 @@ extension TOPI {
 
     /// The product of two matrices, each transposed on request.
     public static func matmul(
-        _ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false, outDType: DataType? = nil
+        _ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false,
+        outDType: DataType? = nil
     ) throws -> Tensor {
         try require(a.rank == 2 && b.rank == 2, "nn.matmul", "two matrices are needed")
         return try matrixProduct(
-            a, b, transposeA, transposeB, outDType, name: transposeB && !transposeA ? "dense" : "matmul", "nn.matmul")
+            a, b, transposeA, transposeB, outDType, name: transposeB && !transposeA ? "dense" : "matmul",
+            "nn.matmul")
     }
 
     /// The products of two stacks of matrices, each transposed on request; a stack of one is used for all.
     public static func batchMatmul(
-        _ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false, outDType: DataType? = nil
+        _ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false,
+        outDType: DataType? = nil
     ) throws -> Tensor {
         try require(a.rank == 3 && b.rank == 3, "nn.batch_matmul", "two stacks of matrices are needed")
-        return try matrixProduct(a, b, transposeA, transposeB, outDType, name: "batch_matmul", "nn.batch_matmul")
+        return try matrixProduct(
+            a, b, transposeA, transposeB, outDType, name: "batch_matmul", "nn.batch_matmul")
     }
 
     private static func matrixProduct(

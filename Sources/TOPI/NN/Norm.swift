@@ -5,10 +5,10 @@ import ApusTE
 import ApusTIR
 
 extension TOPI {
-    /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` with mean and variance along `axis`. The variance is
-    /// that of the centred values: the difference of mean squares would cancel where the mean is large.
-    /// Computations: `layer_norm_sum`, `layer_norm_mean`, `layer_norm_sqsum`, `layer_norm_rstd`, `layer_norm` (tags
-    /// the same: what is one a row must not be computed anew for each element).
+    /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` with mean and variance along `axis`. The
+    /// variance is that of the centred values: the difference of mean squares would cancel where the mean
+    /// is large. Computations: `layer_norm_sum`, `layer_norm_mean`, `layer_norm_sqsum`, `layer_norm_rstd`,
+    /// `layer_norm` (tags the same: what is one a row must not be computed anew for each element).
     public static func layerNorm(
         _ x: Tensor, gamma: Tensor?, beta: Tensor?, axis: Int = -1, epsilon: Double = 1e-5
     ) throws -> Tensor {
@@ -16,10 +16,14 @@ extension TOPI {
         let wide = accumulator(of: x.dtype)
         let count = asType(wide, x.shape[a])
         let total = try along(x, a, "layer_norm_sum") { e, k in reduceSum(asType(wide, e), k) }
-        let mean = try compute(total.shape, name: "layer_norm_mean", tag: "layer_norm_mean") { total[$0] / count }
+        let mean = try compute(total.shape, name: "layer_norm_mean", tag: "layer_norm_mean") {
+            total[$0] / count
+        }
         let k = reduceAxis(x.shape[a], name: "k")
         let attrs = Attrs([(key: "axis", value: .int(a))])
-        let squares = try compute(total.shape, name: "layer_norm_sqsum", tag: "layer_norm_sqsum", attrs: attrs) { i in
+        let squares = try compute(
+            total.shape, name: "layer_norm_sqsum", tag: "layer_norm_sqsum", attrs: attrs
+        ) { i in
             let d = asType(wide, x[inserting(i, a, k.variable)]) - mean[i]
             return reduceSum(d * d, [k])
         }
@@ -35,8 +39,8 @@ extension TOPI {
         }
     }
 
-    /// Normalisation with known mean and variance of each position of `axis` (the inference form): the normalised
-    /// data, and the mean and variance as they are.
+    /// Normalisation with known mean and variance of each position of `axis` (the inference form): the
+    /// normalised data, and the mean and variance as they are.
     public static func batchNorm(
         _ x: Tensor, gamma: Tensor?, beta: Tensor?, mean: Tensor, variance: Tensor, axis: Int = 1,
         epsilon: Double = 1e-5
@@ -56,8 +60,8 @@ extension TOPI {
         return [y, try copy(mean), try copy(variance)]
     }
 
-    /// Local response normalisation: `x / (bias + alpha / size * s) ^ beta`, `s` the sum of squares of the `size`
-    /// elements around along `axis` (one more after than before where `size` is even).
+    /// Local response normalisation: `x / (bias + alpha / size * s) ^ beta`, `s` the sum of squares of the
+    /// `size` elements around along `axis` (one more after than before where `size` is even).
     public static func lrn(
         _ x: Tensor, size: Int, axis: Int = 1, bias: Double = 1, alpha: Double = 1e-4, beta: Double = 0.75
     ) throws -> Tensor {

@@ -16,7 +16,8 @@ extension TOPI {
         /// Added at the begin of each dimension, then at the end of each.
         public var padding: [Int]
         public var layout: String
-        /// Whether a last window may reach over the end (it must begin inside the input or its leading padding).
+        /// Whether a last window may reach over the end (it must begin inside the input or its leading
+        /// padding).
         public var ceilMode: Bool
         /// Whether an average counts the padding as zeros.
         public var countIncludePad: Bool
@@ -38,9 +39,11 @@ extension TOPI {
         func check(_ op: String) throws {
             let n = size.count
             try require(
-                (1...3).contains(n) && strides.count == n && dilation.count == n && padding.count == 2 * n, op,
+                (1...3).contains(n) && strides.count == n && dilation.count == n && padding.count == 2 * n,
+                op,
                 "\(n) strides and dilations and \(2 * n) paddings are needed")
-            try require((size + strides + dilation).allSatisfy { $0 > 0 }, op, "sizes, strides must be positive")
+            try require(
+                (size + strides + dilation).allSatisfy { $0 > 0 }, op, "sizes, strides must be positive")
             try require(
                 (size + strides + dilation + padding).allSatisfy { $0.magnitude <= 1 << 30 }, op,
                 "a size, stride, dilation or padding is out of range")
@@ -90,7 +93,9 @@ extension TOPI {
         let fill = kind == .max ? minValue(x.dtype) : const(0, x.dtype)
         let padded = try padStage(
             x, positions: positions, before: begins, after: ends, value: fill, name: "pool_pad")
-        let axes = letters.enumerated().map { reduceAxis(p.size[$0.offset], name: "k\($0.element.lowercased())") }
+        let axes = letters.enumerated().map {
+            reduceAxis(p.size[$0.offset], name: "k\($0.element.lowercased())")
+        }
         let attrs = Attrs([
             (key: "pool_size", value: .ints(p.size)), (key: "strides", value: .ints(p.strides)),
             (key: "layout", value: .string(p.layout)),
@@ -98,7 +103,9 @@ extension TOPI {
         let name = kind == .max ? "max_pool\(n)d" : "pool_sum"
         let reduced = try compute(out, name: name, tag: Tag.pool, attrs: attrs) { i in
             var at = i
-            for (k, a) in positions.enumerated() { at[a] = i[a] * p.strides[k] + axes[k].variable * p.dilation[k] }
+            for (k, a) in positions.enumerated() {
+                at[a] = i[a] * p.strides[k] + axes[k].variable * p.dilation[k]
+            }
             let e = padded[at]
             return kind == .max ? reduceMax(e, axes) : reduceSum(asType(accumulator(of: x.dtype), e), axes)
         }
@@ -148,7 +155,9 @@ extension TOPI {
     /// The greatest element or the mean of all spatial positions, which stay as axes of extent 1.
     public static func globalPool(_ x: Tensor, _ kind: PoolKind, layout: String = "NCHW") throws -> Tensor {
         let l = try Layout(layout)
-        try require(l.rank == x.rank, "nn.global_\(kind.rawValue)_pool", "a tensor of \(x.rank) axes is not \(layout)")
+        try require(
+            l.rank == x.rank, "nn.global_\(kind.rawValue)_pool", "a tensor of \(x.rank) axes is not \(layout)"
+        )
         let axes = l.axes.indices.filter { l.axes[$0].letter != "N" && l.axes[$0].letter != "C" }
         return kind == .max ? try max(x, axes: axes, keepdims: true) : try mean(x, axes: axes, keepdims: true)
     }

@@ -28,18 +28,24 @@ extension TOPI {
         let greatest = try along(x, a, "softmax_maxelem") { e, k in reduceMax(e, k) }
         let attrs = Attrs([(key: "axis", value: .int(a))])
         let k = reduceAxis(x.shape[a], name: "k")
-        let total = try compute(removing(x.shape, a), name: "softmax_expsum", tag: "softmax_expsum", attrs: attrs) { i in
+        let total = try compute(
+            removing(x.shape, a), name: "softmax_expsum", tag: "softmax_expsum", attrs: attrs
+        ) { i in
             let e = x[inserting(i, a, k.variable)]
             return reduceSum(ApusTIR.exp(asType(wide, e) - asType(wide, greatest[i])), [k])
         }
-        let logTotal = try compute(total.shape, name: "softmax_logsum", tag: "softmax_logsum") { ApusTIR.log(total[$0]) }
+        let logTotal = try compute(total.shape, name: "softmax_logsum", tag: "softmax_logsum") {
+            ApusTIR.log(total[$0])
+        }
         return try compute(x.shape, name: "log_softmax_norm", tag: "log_softmax_norm", attrs: attrs) { i in
             let row = without(i, a)
             return asType(x.dtype, asType(wide, x[i]) - asType(wide, greatest[row]) - logTotal[row])
         }
     }
 
-    static func without(_ i: [PrimExpr], _ axis: Int) -> [PrimExpr] { Array(i[..<axis]) + Array(i[(axis + 1)...]) }
+    static func without(_ i: [PrimExpr], _ axis: Int) -> [PrimExpr] {
+        Array(i[..<axis]) + Array(i[(axis + 1)...])
+    }
     static func removing(_ shape: [PrimExpr], _ axis: Int) -> [PrimExpr] { without(shape, axis) }
     static func inserting(_ i: [PrimExpr], _ axis: Int, _ e: PrimExpr) -> [PrimExpr] {
         Array(i[..<axis]) + [e] + Array(i[axis...])
