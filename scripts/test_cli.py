@@ -356,7 +356,9 @@ class BadInputTest(Case):
         self.fails("ZIP", "run", "small.onnx", "--expected", "bad.npz")
 
     def test_inputs(self):
-        self.fails("RT071", "run", "small.onnx", "--input", "z=x.npy")
+        self.assertIn("expected: one of x", self.fails("ONNX201", "run", "small.onnx", "--input", "z=x.npy"))
+        self.apus("compile", "small.onnx", "-o", "small.so", "--quiet")
+        self.fails("RT071", "run", "small.so", "--input", "z=x.npy")
         self.write("ints.npy", npy([1, IN, SIDE, SIDE], [1] * len(X), "<i4"))
         self.fails("RT073", "run", "small.onnx", "--input", "x=ints.npy")
         self.write("short.npy", npy([3], [1.0, 2.0, 3.0]))
@@ -438,7 +440,8 @@ class RuntimeLibraryTest(Case):
         if not shutil.which("nm"):
             self.skipTest("no nm")
         out = subprocess.check_output(["nm", "-D", "--defined-only", RUNTIME], text=True)
-        names = [line.split()[-1] for line in out.splitlines()]
+        # A small letter is a symbol that nobody outside can link to; one linker lists some.
+        names = [line.split()[-1] for line in out.splitlines() if line.split()[-2].isupper()]
         self.assertIn("apus_function_call", names)
         self.assertEqual([n for n in names if not n.startswith("apus_")], [])
 

@@ -74,7 +74,7 @@ public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator)
     return Sequential(
         "RelayPipeline",
         [
-            simplifyInference, fold, foldScaleAxis, fold, eliminateCommonSubexpr, deadCodeElimination,
+            simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr, deadCodeElimination,
             alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, eliminateCommonSubexpr, fuseOps,
             lowerTE(target),
         ])

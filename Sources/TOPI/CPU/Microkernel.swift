@@ -81,63 +81,97 @@ struct Microkernel {
             store = try sch.cacheWrite(block, 0, "local")
         }
         let work = try scheduler.work(block)
-        let loops = try sch.getLoops(store)
-        let extents = try loops.map { l -> Int in
-            guard let n = try sch.get(l).extent.asInt else {
-                throw ApusError("TOPI030", "a register tile needs constant extents")
-            }
-            return n
+        let axes = try axisLoops(store)
+        guard let last = axes.last, let vector = last.loop else {
+            throw ApusError("TOPI030", "the result has no innermost loop")
         }
-        let at: LoopRV
-        let tileLoops: [LoopRV]
-        let outer: [LoopRV]
+        // Loops around the tile, outermost first, and those of the tile.
+        var outer: [LoopRV] = []
+        var tile: [LoopRV] = []
+        var parallelCount = 0
         switch shape {
         case .convolution(let depthwise, let pointwise):
-            guard loops.count == 5 else {
-                throw ApusError("TOPI030", "the result is not in blocks of channels", actual: "\(extents)")
+            guard axes.count == 5 else {
+                throw ApusError("TOPI030", "the result is not in blocks of channels", actual: "\(axes.count) axes")
             }
-            let row = pointwise ? try sch.fuse([loops[2], loops[3]]) : loops[3]
-            let length = pointwise ? extents[2] * extents[3] : extents[3]
-            let tile = RegisterTile.best(rows: length, columns: depthwise ? 1 : extents[1], registers: scheduler.registers)
-            let channels = try sch.split(loops[1], factors: [nil, tile.columns])
-            let rows = try sch.split(row, factors: [nil, tile.rows])
-            let image = pointwise ? [] : [loops[2]]
+            var row = axes[3]
+            var image = [axes[2].loop].compactMap { $0 }
+            if pointwise {
+                let both = [axes[2].loop, axes[3].loop].compactMap { $0 }
+                row = Axis(loop: both.count == 2 ? try sch.fuse(both) : both.first, extent: axes[2].extent * axes[3].extent)
+                image = []
+            }
+            let best = RegisterTile.best(
+                rows: row.extent, columns: depthwise ? 1 : axes[1].extent, registers: scheduler.registers)
+            let channels = try splitOff(axes[1], best.columns)
+            let rows = try splitOff(row, best.rows)
             // Weights that fit the second-level cache are read again for each row, others once for all rows.
             let rowsOutside = weightBytes() <= 1 << 18
-            let order =
-                rowsOutside
-                ? [loops[0]] + image + [channels[0], rows[0]] : [loops[0], channels[0]] + image + [rows[0]]
-            try sch.reorder(order + [rows[1], channels[1], loops[4]])
-            at = rows[0]
-            tileLoops = [rows[1], channels[1], loops[4]]
-            outer = pointwise ? [loops[0], channels[0]] : Array(order.prefix(3))
+            outer = [axes[0].loop].compactMap { $0 }
+            outer += rowsOutside ? image + channels.outer : channels.outer + image
+            parallelCount = outer.count
+            outer += rows.outer
+            // A long row of pixels is itself worth sharing where there is nothing else to share.
+            if parallelCount == 0 || pointwise && axes[1].extent == best.columns { parallelCount = outer.count }
+            tile = rows.inner + channels.inner + [vector]
         case .matrix:
-            guard let width = extents.last,
-                let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: { $0 > 1 && width % $0 == 0 })
-            else {
-                throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(extents)")
-            }
-            let columnCount = width / lanes
-            let rowCount = extents.count >= 2 ? extents[extents.count - 2] : 1
-            let tile = RegisterTile.best(rows: rowCount, columns: columnCount, registers: scheduler.registers)
-            let columns = try sch.split(loops[loops.count - 1], factors: [nil, tile.columns, lanes])
-            var before = Array(loops.dropLast(2))
-            var rows: [LoopRV] = []
-            if loops.count >= 2 { rows = try sch.split(loops[loops.count - 2], factors: [nil, tile.rows]) }
-            let tileRows = rows.isEmpty ? [] : [rows[1]]
-            before.append(columns[0])
-            if !rows.isEmpty { before.append(rows[0]) }
-            try sch.reorder(before + tileRows + [columns[1], columns[2]])
-            at = before[before.count - 1]
-            tileLoops = tileRows + [columns[1], columns[2]]
-            outer = before
+            guard let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: { $0 > 1 && last.extent % $0 == 0 })
+            else { throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(last.extent)") }
+            let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
+            let best = RegisterTile.best(
+                rows: row.extent, columns: last.extent / lanes, registers: scheduler.registers)
+            let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
+            let rows = try splitOff(row, best.rows)
+            outer = axes.dropLast(2).compactMap { $0.loop } + [columns[0]] + rows.outer
+            parallelCount = outer.count
+            tile = rows.inner + [columns[1], columns[2]]
         }
+        if outer.isEmpty { outer = [try sch.addUnitLoop(tile[0])] }
+        try sch.reorder(outer + tile)
+        guard let at = outer.last else { throw ApusError("TOPI030", "the tile has no place") }
         try sch.computeAt(block, at)
         try accumulate()
-        for l in tileLoops.dropLast() { try sch.unroll(l) }
-        if let last = tileLoops.last { try sch.vectorize(last) }
-        try scheduler.parallelise(outer, work: work)
+        for l in tile.dropLast() { try sch.unroll(l) }
+        if let innermost = tile.last { try sch.vectorize(innermost) }
+        try scheduler.parallelise(Array(outer.prefix(max(1, parallelCount))), work: work)
         return store
+    }
+
+    /// An axis of the result: the loop that runs over it (nil for an extent of 1 without a loop) and its length.
+    private struct Axis {
+        let loop: LoopRV?
+        let extent: Int
+    }
+
+    /// The loops of the storing block by axis of the result.
+    private func axisLoops(_ store: BlockRV) throws -> [Axis] {
+        let loops = try sch.getLoops(store)
+        let info = try sch.get(store)
+        var byVariable: [Var: LoopRV] = [:]
+        for l in loops { byVariable[try sch.get(l).loopVar] = l }
+        var values: [PrimExpr] = []
+        postOrderVisit(
+            sch.function.body,
+            stmt: { s in if let r = s as? BlockRealize, r.block === info { values = r.iterValues } })
+        var axes: [Axis] = []
+        for (v, value) in zip(info.iterVars, values) {
+            guard let extent = v.dom.extent.asInt else {
+                throw ApusError("TOPI030", "a register tile needs constant extents")
+            }
+            let loop = (value as? Var).flatMap { byVariable[$0] }
+            guard loop != nil || extent == 1 else { throw ApusError("TOPI030", "an axis has no loop of its own") }
+            axes.append(Axis(loop: loop, extent: extent))
+        }
+        return axes
+    }
+
+    /// An axis cut into pieces of `size`: the loop over pieces and the loop in one, each absent where it would be empty.
+    private func splitOff(_ axis: Axis, _ size: Int) throws -> (outer: [LoopRV], inner: [LoopRV]) {
+        guard let loop = axis.loop else { return (outer: [], inner: []) }
+        if size == 1 { return (outer: [loop], inner: []) }
+        if size == axis.extent { return (outer: [], inner: [loop]) }
+        let parts = try sch.split(loop, factors: [nil, size])
+        return (outer: [parts[0]], inner: [parts[1]])
     }
 
     /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors.
