@@ -60,15 +60,27 @@ public func checkONNX(_ model: ONNXModel) throws -> ONNXReport {
         unsupported: unsupportedNodes(model.graph, []))
 }
 
+/// Operators of ONNX Runtime's own domain that are those of the same name here.
+private let contributed: Set<String> = ["FastGelu", "Gelu", "QuickGelu", "QuantizeLinear", "DequantizeLinear"]
+
+/// Whether there is a converter for the operator of a node.
+func isConvertible(_ node: ONNXNode) -> Bool {
+    let known = node.domain.isEmpty || (node.domain == "com.microsoft" && contributed.contains(node.opType))
+    return known && onnxConverters[node.opType] != nil
+}
+
+/// Operators that have meant the same since version 1.
+private let unchangedSince1: Set<String> = ["Not", "Transpose", "Shape", "Size", "GlobalAveragePool", "GlobalMaxPool"]
+
 /// The nodes of a graph and its subgraphs that have no converter.
 func unsupportedNodes(_ graph: ONNXGraph, _ around: [String]) -> [(node: String, op: String, reason: String)] {
     var result: [(node: String, op: String, reason: String)] = []
     for node in graph.nodes {
         let place = (around + [node.place]).joined(separator: " > ")
         let op = node.domain.isEmpty ? node.opType : "\(node.domain).\(node.opType)"
-        if !(node.domain.isEmpty || node.domain == "com.microsoft") || onnxConverters[node.opType] == nil {
+        if !isConvertible(node) {
             result.append((node: place, op: op, reason: "the operator \(op) is not supported"))
-        } else if node.domain.isEmpty && (node.opset < 7 || node.opset > 28) {
+        } else if node.domain.isEmpty && (node.opset > 28 || (node.opset < 7 && !unchangedSince1.contains(node.opType))) {
             result.append((node: place, op: op, reason: "opset \(node.opset) is not supported (7 to 28 are)"))
         }
         for s in node.subgraphs { result += unsupportedNodes(s.graph, around + [node.place]) }

@@ -46,6 +46,11 @@ final class ONNXImporter {
     let options: ONNXImportOptions
     /// Values by name; a subgraph sees those around it.
     private var scopes: [[String: RelayExpr]] = [[:]]
+    /// Nodes so far, those of unrolled loops each time.
+    private var converted = 0
+    private static let maximumNodes = 200_000
+    /// Elements of the values that a closed expression may go through at compile time.
+    private static let maximumWork = 1 << 22
 
     init(_ model: ONNXModel, _ options: ONNXImportOptions) {
         self.model = model
@@ -130,6 +135,10 @@ final class ONNXImporter {
 
     private func convert(_ nodes: [ONNXNode]) throws {
         for node in nodes {
+            converted += 1
+            guard converted <= ONNXImporter.maximumNodes else {
+                throw ApusError("ONNX207", "the model becomes too large", expected: "at most \(ONNXImporter.maximumNodes) nodes, loops unrolled")
+            }
             let outputs = try within(node.place) { try convert(node) }
             for (i, name) in node.outputs.enumerated() where !name.isEmpty {
                 guard i < outputs.count, let e = outputs[i] else {
@@ -141,7 +150,7 @@ final class ONNXImporter {
     }
 
     private func convert(_ node: ONNXNode) throws -> [RelayExpr?] {
-        guard node.domain.isEmpty || node.domain == "com.microsoft", let converter = onnxConverters[node.opType] else {
+        guard isConvertible(node), let converter = onnxConverters[node.opType] else {
             throw ApusError("ONNX200", "the operator \(node.opType) is not supported")
         }
         var inputs: [RelayExpr?] = []
@@ -154,7 +163,8 @@ final class ONNXImporter {
     /// Small values of constants are computed at once: shapes are made of them.
     private func folded(_ e: RelayExpr, _ inputs: [RelayExpr?]) throws -> RelayExpr {
         guard e.exprKind != .constant, let evaluate = options.evaluate, let type = e.tensorType,
-            let shape = type.staticShape, shape.reduce(1, { $0.multipliedReportingOverflow(by: $1).partialValue }) <= 4096
+            let shape = type.staticShape, let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype),
+            size.count <= 4096, isCheap(e)
         else { return e }
         for i in inputs {
             if let i, i.exprKind != .constant { return e }
@@ -166,14 +176,35 @@ final class ONNXImporter {
     /// The value of a closed expression; nil where it depends on an input.
     func evaluated(_ e: RelayExpr) throws -> NDArray? {
         if let c = e as? Relay.Constant { return c.data }
-        guard let evaluate = options.evaluate, e.tensorType != nil, Relay.freeVars(e).isEmpty else { return nil }
+        guard let evaluate = options.evaluate, e.tensorType != nil, isCheap(e), Relay.freeVars(e).isEmpty else { return nil }
         return try evaluate(Relay.Function([], e))[0]
     }
 
-    /// The results of a subgraph of a node, which sees the values around it.
-    func subgraph(_ graph: ONNXGraph) throws -> [RelayExpr] {
+    /// Whether computing an expression at compile time takes little memory and time: a file must not be able to ask
+    /// for more than its own size justifies.
+    private func isCheap(_ e: RelayExpr) -> Bool {
+        var total = 0
+        for node in Relay.postOrder(e) {
+            var types: [IRType] = [(node as? RelayExpr)?.checkedType].compactMap { $0 }
+            while let type = types.popLast() {
+                if let tuple = type as? TupleType { types += tuple.fields }
+                guard let tensor = type as? TensorType else { continue }
+                guard let shape = tensor.staticShape,
+                    let size = try? NDArray.checkedSize(shape: shape, dtype: tensor.dtype)
+                else { return false }
+                let (sum, overflow) = total.addingReportingOverflow(size.count)
+                if overflow || sum > ONNXImporter.maximumWork { return false }
+                total = sum
+            }
+        }
+        return true
+    }
+
+    /// The results of a subgraph of a node, which sees the values around it; its inputs are given.
+    func subgraph(_ graph: ONNXGraph, _ arguments: [RelayExpr] = []) throws -> [RelayExpr] {
         scopes.append([:])
         defer { scopes.removeLast() }
+        for (input, value) in zip(graph.inputs, arguments) { scopes[scopes.count - 1][input.name] = value }
         for (name, data) in graph.initializers { scopes[scopes.count - 1][name] = Relay.Constant(data) }
         try convert(graph.nodes)
         var results: [RelayExpr] = []
@@ -219,7 +250,7 @@ struct NodeContext {
     /// `axis` counted from the front.
     func axis(_ axis: Int, rank: Int) throws -> Int {
         let a = axis < 0 ? axis + rank : axis
-        guard a >= 0, a < max(rank, 1) else {
+        guard a >= 0, a < rank else {
             throw ApusError("ONNX213", "there is no such axis", expected: "\(-rank)..<\(rank)", actual: "\(axis)")
         }
         return a
@@ -231,9 +262,7 @@ struct NodeContext {
 
     func constant(_ values: NDArray) -> RelayExpr { Relay.Constant(values, span: span) }
     func int64(_ values: [Int]) -> RelayExpr { constant(NDArray(values.map { Int64($0) }, shape: [values.count])) }
-    func scalar(_ value: Double, _ dtype: DataType) throws -> RelayExpr {
-        dtype.isFloat ? try Relay.scalar(value, dtype) : try Relay.scalar(Int(value), dtype)
-    }
+    func scalar(_ value: Double, _ dtype: DataType) throws -> RelayExpr { try Relay.scalar(value, dtype) }
 
     /// The value of an input that must be known at compile time; nil where it is left out.
     func known(_ i: Int) throws -> NDArray? {
@@ -307,5 +336,12 @@ let onnxConverters: [String: ONNXConverter] = {
     addShapes(&table)
     addReductions(&table)
     addLayers(&table)
+    addAttention(&table)
+    addLosses(&table)
+    addRecurrent(&table)
+    addQuantization(&table)
+    addSampling(&table)
+    addSelection(&table)
+    addControlFlow(&table)
     return table
 }()

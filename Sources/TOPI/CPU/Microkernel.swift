@@ -11,11 +11,12 @@ struct RegisterTile {
     let rows: Int
     let columns: Int
 
-    /// The best tile among divisors of the extents, for `registers` vector registers.
+    /// The best tile among divisors of the extents, for `registers` vector registers of `vectorBytes`.
     ///
-    /// A step of the reduction costs `rows * columns` multiply-adds at two a cycle, `rows + columns` loads at two a
-    /// cycle, and no less than the latency of a multiply-add; the tile that keeps the units busiest wins.
-    static func best(rows: Int, columns: Int, registers: Int) -> RegisterTile {
+    /// A step of the reduction costs its multiply-adds (64 bytes a cycle), a scalar load a row (two a cycle), a vector load
+    /// a column (from the second-level cache, 32 bytes a cycle), and no less than the latency of a multiply-add; the tile
+    /// that keeps the units busiest wins.
+    static func best(rows: Int, columns: Int, registers: Int, vectorBytes: Int) -> RegisterTile {
         var best = RegisterTile(rows: 1, columns: 1)
         var bestEfficiency = 0.0
         for r in 1...max(1, min(rows, registers - 2)) where rows % r == 0 {
@@ -23,9 +24,9 @@ struct RegisterTile {
                 // With one row the vectors are operands in memory and need no register.
                 let used = r == 1 ? c + 1 : r * c + c + 1
                 guard used <= registers else { continue }
-                let multiplies = Double(r * c) / 2
-                let cycles = max(multiplies, Double(r + c) / 2, 5)
-                let efficiency = multiplies / cycles + Double(r * c) * 1e-4
+                let multiplies = Double(r * c * vectorBytes) / 64
+                let loads = Double(r) / 2 + Double(c * vectorBytes) / 32
+                let efficiency = multiplies / max(multiplies, loads, 4.5) + Double(r * c) * 1e-4
                 if efficiency > bestEfficiency {
                     bestEfficiency = efficiency
                     best = RegisterTile(rows: r, columns: c)
@@ -40,7 +41,7 @@ struct RegisterTile {
 struct Microkernel {
     private enum Shape {
         /// Result `[n][oc][h][w][c]`.
-        case convolution(depthwise: Bool, pointwise: Bool)
+        case convolution(depthwise: Bool)
         /// Result `[…][m][n]`, vectors along the last axis.
         case matrix
     }
@@ -55,14 +56,7 @@ struct Microkernel {
         let shape: Shape
         switch tag {
         case TOPI.Tag.conv2dNCHWc, TOPI.Tag.depthwiseConv2dNCHWc:
-            let info = try scheduler.sch.get(block)
-            let reduce = info.iterVars.filter { $0.iterType == .commReduce }
-            let windows = reduce.filter { ["v_kh", "v_kw"].contains($0.variable.name) }
-            let depthwise = tag == TOPI.Tag.depthwiseConv2dNCHWc
-            let unitStride = info.annotations.ints("strides") == [1, 1]
-            // A pointwise convolution without stride sees its image as one long row.
-            let pointwise = !depthwise && unitStride && windows.allSatisfy { $0.dom.extent.asInt == 1 }
-            shape = .convolution(depthwise: depthwise, pointwise: pointwise)
+            shape = .convolution(depthwise: tag == TOPI.Tag.depthwiseConv2dNCHWc)
         case TOPI.Tag.densePacked, "batch_matmul", "matmul": shape = .matrix
         default: return nil
         }
@@ -90,19 +84,16 @@ struct Microkernel {
         var tile: [LoopRV] = []
         var parallelCount = 0
         switch shape {
-        case .convolution(let depthwise, let pointwise):
+        case .convolution(let depthwise):
             guard axes.count == 5 else {
                 throw ApusError("TOPI030", "the result is not in blocks of channels", actual: "\(axes.count) axes")
             }
-            var row = axes[3]
-            var image = [axes[2].loop].compactMap { $0 }
-            if pointwise {
-                let both = [axes[2].loop, axes[3].loop].compactMap { $0 }
-                row = Axis(loop: both.count == 2 ? try sch.fuse(both) : both.first, extent: axes[2].extent * axes[3].extent)
-                image = []
-            }
+            // A tile lies in one row of the image: across rows its operands would not be evenly spaced.
+            let row = axes[3]
+            let image = [axes[2].loop].compactMap { $0 }
             let best = RegisterTile.best(
-                rows: row.extent, columns: depthwise ? 1 : axes[1].extent, registers: scheduler.registers)
+                rows: row.extent, columns: depthwise ? 1 : axes[1].extent, registers: scheduler.registers,
+                vectorBytes: last.extent * 4)
             let channels = try splitOff(axes[1], best.columns)
             let rows = try splitOff(row, best.rows)
             // Weights that fit the second-level cache are read again for each row, others once for all rows.
@@ -112,14 +103,15 @@ struct Microkernel {
             parallelCount = outer.count
             outer += rows.outer
             // A long row of pixels is itself worth sharing where there is nothing else to share.
-            if parallelCount == 0 || pointwise && axes[1].extent == best.columns { parallelCount = outer.count }
+            if image.isEmpty && axes[1].extent == best.columns { parallelCount = outer.count }
             tile = rows.inner + channels.inner + [vector]
         case .matrix:
             guard let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: { $0 > 1 && last.extent % $0 == 0 })
             else { throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(last.extent)") }
             let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
             let best = RegisterTile.best(
-                rows: row.extent, columns: last.extent / lanes, registers: scheduler.registers)
+                rows: row.extent, columns: last.extent / lanes, registers: scheduler.registers,
+                vectorBytes: lanes * 4)
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
             let rows = try splitOff(row, best.rows)
             outer = axes.dropLast(2).compactMap { $0.loop } + [columns[0]] + rows.outer

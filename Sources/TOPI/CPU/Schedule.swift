@@ -15,7 +15,13 @@ extension TOPI {
     /// block: the schedule never changes what is computed.
     public static func schedule(_ function: PrimFunc, target: Target) throws -> PrimFunc {
         let machine = target.machine
-        let options = CPUScheduleOptions(lanes: machine.lanes(bits: 32))
+        var options = CPUScheduleOptions(lanes: machine.lanes(bits: 32))
+        // Channel blocks narrower than a vector are vectors of their own: anything wider would cross them.
+        if let block = function.bufferMap.last?.buffer.staticShape, block.count == 5, let width = block.last,
+            width >= 4, width < options.lanes
+        {
+            options.lanes = width
+        }
         let scheduler = CPUScheduler(try Schedule(function), options, registers: machine.vectorRegisters)
         guard try scheduler.hasAnchor() else { return try scheduleGeneric(function, options) }
         try scheduler.run()

@@ -36,6 +36,13 @@ func addElementwise(_ t: inout [String: ONNXConverter]) {
     t["Identity"] = { c in [try c.x(0)] }
     t["Dropout"] = { c in
         let x = try c.x(0)
+        if c.opset >= 12, c.optional(2) != nil {
+            let training = try c.known(2)?.toDoubles().first ?? 0
+            let ratio = try training == 0 ? 0 : c.optional(1) == nil ? 0.5 : c.known(1)?.toDoubles().first ?? 0.5
+            if training != 0 && ratio != 0 {
+                throw ApusError("ONNX237", "Dropout in training mode is random, and not supported")
+            }
+        }
         // The mask of inference keeps everything.
         let mask = c.node.outputs.count > 1
             ? try c.call("full", [try Relay.scalar(1, .bool)], ["shape": .ints(try c.shape(x)), "dtype": .dtype(.bool)])
@@ -72,7 +79,10 @@ func addElementwise(_ t: inout [String: ONNXConverter]) {
     }
     t["BitShift"] = { c in
         let direction = try c.node.string("direction", default: "LEFT")
-        return [try c.call(direction == "RIGHT" ? "right_shift" : "left_shift", [try c.x(0), try c.x(1)])]
+        guard direction == "LEFT" || direction == "RIGHT" else {
+            throw ApusError("ONNX236", "direction must be LEFT or RIGHT", actual: direction)
+        }
+        return [try shifted(c, try c.x(0), try c.x(1), right: direction == "RIGHT")]
     }
     t["IsInf"] = { c in
         [
@@ -198,6 +208,11 @@ private func addActivations(_ t: inout [String: ONNXConverter]) {
         }
         return [try c.mul(try c.mul(x, 0.5), try c.add(inner, 1))]
     }
+    t["QuickGelu"] = { c in
+        let x = try c.x(0)
+        let alpha = Double(try c.node.float("alpha", default: 1.702))
+        return [try c.mul(x, try c.call("sigmoid", [try c.mul(x, alpha)]))]
+    }
     t["FastGelu"] = { c in
         var x = try c.x(0)
         if let bias = c.optional(1) { x = try c.add(x, bias) }
@@ -205,6 +220,23 @@ private func addActivations(_ t: inout [String: ONNXConverter]) {
         let inner = try c.call("tanh", [try c.mul(try c.add(x, cube), 0.7978845608028654)])
         return [try c.mul(try c.mul(x, 0.5), try c.add(inner, 1))]
     }
+}
+
+/// Shifts by any amount: what is negative or too large leaves no bit of the number but the sign of a right shift.
+private func shifted(_ c: NodeContext, _ x: RelayExpr, _ y: RelayExpr, right: Bool) throws -> RelayExpr {
+    let type = try c.dtype(x)
+    let op = right ? "right_shift" : "left_shift"
+    let bits = Double(type.bits)
+    if let known = y as? Relay.Constant, known.data.count <= 4096,
+        try known.data.toDoubles().allSatisfy({ $0 >= 0 && $0 < bits })
+    {
+        return try c.call(op, [x, y])
+    }
+    let zero = try c.scalar(0, type)
+    var good = try c.call("less", [y, try c.scalar(bits, type)])
+    if !type.isUInt { good = try c.call("logical_and", [good, try c.call("greater_equal", [y, zero])]) }
+    if right && !type.isUInt { return try c.call(op, [x, try c.choose(good, y, try c.scalar(bits - 1, type))]) }
+    return try c.choose(good, try c.call(op, [x, try c.choose(good, y, zero)]), zero)
 }
 
 private func negative(_ c: NodeContext, _ x: RelayExpr) throws -> RelayExpr {
@@ -221,7 +253,7 @@ private func expMinusOne(_ c: NodeContext, _ x: RelayExpr) throws -> RelayExpr {
 }
 
 /// max(x, 0) + log(1 + exp(-|x|)), which does not overflow.
-private func softplus(_ c: NodeContext, _ x: RelayExpr) throws -> RelayExpr {
+func softplus(_ c: NodeContext, _ x: RelayExpr) throws -> RelayExpr {
     let tail = try c.call("exp", [try c.call("negative", [try c.call("abs", [x])])])
     return try c.add(try c.call("nn.relu", [x]), try c.call("log", [try c.add(tail, 1)]))
 }

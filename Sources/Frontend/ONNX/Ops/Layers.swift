@@ -20,18 +20,7 @@ func addLayers(_ t: inout [String: ONNXConverter]) {
         return [y]
     }
     t["Conv"] = { c in
-        let x = try c.x(0)
-        let w = try c.x(1)
-        let window = try Window(c, kernel: Array(try c.shape(w).dropFirst(2)), data: try c.shape(x))
-        let y = try c.call(
-            "nn.conv\(window.rank)d", [x, w],
-            [
-                "strides": .ints(window.strides), "padding": .ints(window.padding), "dilation": .ints(window.dilation),
-                "groups": .int(try c.node.int("group", default: 1)), "channels": .int(try c.shape(w)[0]),
-                "kernel_size": .ints(window.kernel), "data_layout": .string(window.layout("NC")),
-                "kernel_layout": .string(window.layout("OI")),
-            ])
-        return [try biased(c, y, 2)]
+        return [try biased(c, try convolution(c, try c.x(0), try c.x(1)), 2)]
     }
     t["ConvTranspose"] = convTranspose
     t["MaxPool"] = { c in
@@ -70,6 +59,7 @@ func addLayers(_ t: inout [String: ONNXConverter]) {
     t["GlobalLpPool"] = { c in
         let x = try c.x(0)
         let rank = try c.shape(x).count
+        guard rank >= 3 else { throw ApusError("ONNX251", "GlobalLpPool needs spatial axes", actual: "rank \(rank)") }
         let p = Double(try c.node.int("p", default: 2))
         let type = try c.dtype(x)
         let powers = try c.call("power", [try c.call("abs", [x]), try c.scalar(p, type)])
@@ -96,6 +86,19 @@ func addLayers(_ t: inout [String: ONNXConverter]) {
     addNormalizations(&t)
     t["Resize"] = resize
     t["Upsample"] = resize
+}
+
+/// The convolution that the node's attributes describe, without bias.
+func convolution(_ c: NodeContext, _ x: RelayExpr, _ w: RelayExpr) throws -> RelayExpr {
+    let window = try Window(c, kernel: Array(try c.shape(w).dropFirst(2)), data: try c.shape(x))
+    return try c.call(
+        "nn.conv\(window.rank)d", [x, w],
+        [
+            "strides": .ints(window.strides), "padding": .ints(window.padding), "dilation": .ints(window.dilation),
+            "groups": .int(try c.node.int("group", default: 1)), "channels": .int(try c.shape(w)[0]),
+            "kernel_size": .ints(window.kernel), "data_layout": .string(window.layout("NC")),
+            "kernel_layout": .string(window.layout("OI")),
+        ])
 }
 
 /// numpy's matrix product; a constant matrix on the right is a dense layer.
@@ -163,7 +166,7 @@ struct Window {
 
     init(_ c: NodeContext, kernel: [Int], data: [Int]) throws {
         let n = kernel.count
-        guard (1...3).contains(n), data.count == n + 2 else {
+        guard (1...3).contains(n), data.count == n + 2, data.allSatisfy({ $0 < 1 << 30 }) else {
             throw ApusError("ONNX254", "1 to 3 spatial axes are supported", expected: "rank \(n + 2)", actual: "\(data)")
         }
         if let declared = try c.node.ints("kernel_shape"), declared != kernel {
@@ -171,12 +174,12 @@ struct Window {
         }
         func list(_ name: String, _ standard: [Int], _ low: Int) throws -> [Int] {
             let v = try c.node.ints(name, default: standard)
-            guard v.count == standard.count, v.allSatisfy({ $0 >= low && $0 < 1 << 31 }) else {
+            guard v.count == standard.count, v.allSatisfy({ $0 >= low && $0 < 1 << 30 }) else {
                 throw ApusError("ONNX256", "`\(name)` is not valid", expected: "\(standard.count) numbers of at least \(low)", actual: "\(v)")
             }
             return v
         }
-        guard kernel.allSatisfy({ $0 >= 1 && $0 < 1 << 31 }) else { throw ApusError("ONNX256", "the window is empty", actual: "\(kernel)") }
+        guard kernel.allSatisfy({ $0 >= 1 && $0 < 1 << 30 }) else { throw ApusError("ONNX256", "the window is empty", actual: "\(kernel)") }
         strides = try list("strides", Array(repeating: 1, count: n), 1)
         dilation = try list("dilations", Array(repeating: 1, count: n), 1)
         var pads = try list("pads", Array(repeating: 0, count: 2 * n), 0)
@@ -207,18 +210,18 @@ private let convTranspose: ONNXConverter = { c in
     let data = try c.shape(x)
     let kernel = Array(try c.shape(w).dropFirst(2))
     let n = kernel.count
-    guard (1...3).contains(n), data.count == n + 2 else { throw ApusError("ONNX254", "1 to 3 spatial axes are supported") }
+    guard (1...3).contains(n), data.count == n + 2, data.allSatisfy({ $0 < 1 << 30 }) else { throw ApusError("ONNX254", "1 to 3 spatial axes are supported") }
     let strides = try c.node.ints("strides", default: Array(repeating: 1, count: n))
     let dilation = try c.node.ints("dilations", default: Array(repeating: 1, count: n))
     var extra = try c.node.ints("output_padding", default: Array(repeating: 0, count: n))
     var pads = try c.node.ints("pads", default: Array(repeating: 0, count: 2 * n))
     guard strides.count == n, dilation.count == n, extra.count == n, pads.count == 2 * n,
-        (strides + dilation).allSatisfy({ $0 >= 1 && $0 < 1 << 31 }), (extra + pads).allSatisfy({ $0 >= 0 && $0 < 1 << 31 }),
-        kernel.allSatisfy({ $0 >= 1 && $0 < 1 << 31 })
+        (strides + dilation).allSatisfy({ $0 >= 1 && $0 < 1 << 30 }), (extra + pads).allSatisfy({ $0 >= 0 && $0 < 1 << 30 }),
+        kernel.allSatisfy({ $0 >= 1 && $0 < 1 << 30 })
     else { throw ApusError("ONNX256", "the window is not valid") }
     let auto = try c.node.string("auto_pad", default: "NOTSET")
     let wanted = try c.node.ints("output_shape").map { Array($0.suffix(n)) }
-    if let wanted, wanted.count != n { throw ApusError("ONNX258", "output_shape needs one extent an axis") }
+    if let wanted, wanted.count != n || !wanted.allSatisfy({ $0 >= 0 && $0 < 1 << 40 }) { throw ApusError("ONNX258", "output_shape needs one extent an axis") }
     for i in 0..<n {
         let full = strides[i] * (data[i + 2] - 1) + extra[i] + (kernel[i] - 1) * dilation[i] + 1
         let same = auto == "SAME_UPPER" || auto == "SAME_LOWER"
@@ -250,7 +253,10 @@ private let convTranspose: ONNXConverter = { c in
 private func addNormalizations(_ t: inout [String: ONNXConverter]) {
     t["BatchNormalization"] = { c in
         let training = try c.node.bool("training_mode", default: false)
-        if training { throw ApusError("ONNX260", "batch normalisation in training mode is not supported") }
+        if training { return try batchNormTraining(c) }
+        guard try c.node.bool("spatial", default: true) else {
+            throw ApusError("ONNX260", "batch normalisation of each element by itself is not supported")
+        }
         let args = try (0..<5).map { try c.x($0) }
         let y = try c.call("nn.batch_norm", args, ["epsilon": .float(Double(try c.node.float("epsilon", default: 1e-5))), "axis": 1])
         return [try Relay.TupleGetItem(y, 0)]
@@ -258,6 +264,7 @@ private func addNormalizations(_ t: inout [String: ONNXConverter]) {
     t["InstanceNormalization"] = { c in
         let x = try c.x(0)
         let rank = try c.shape(x).count
+        guard rank >= 3 else { throw ApusError("ONNX251", "InstanceNormalization needs spatial axes", actual: "rank \(rank)") }
         let e = Double(try c.node.float("epsilon", default: 1e-5))
         let y = try normalized(c, x, Array(2..<rank), e).value
         return [try scaled(c, y, try c.x(1), try c.x(2), rank)]
@@ -323,7 +330,7 @@ private func addNormalizations(_ t: inout [String: ONNXConverter]) {
     t["LpNormalization"] = { c in
         let x = try c.x(0)
         let axis = try c.axis(try c.node.int("axis", default: -1), rank: try c.shape(x).count)
-        let p = try c.node.int("p", default: 2)
+        let p = try c.int("p", default: 2, in: 1...2)
         let powers = p == 1 ? try c.call("abs", [x]) : try c.mul(x, x)
         let sum = try c.call("sum", [powers], ["axis": .ints([axis]), "keepdims": true])
         let norm = p == 1 ? sum : try c.call("sqrt", [sum])
@@ -342,6 +349,26 @@ private func addNormalizations(_ t: inout [String: ONNXConverter]) {
                 ])
         ]
     }
+}
+
+/// Normalisation by the batch's own statistics, and the running ones it moves.
+private func batchNormTraining(_ c: NodeContext) throws -> [RelayExpr?] {
+    let x = try c.x(0)
+    let rank = try c.shape(x).count
+    guard rank >= 2 else { throw ApusError("ONNX251", "BatchNormalization needs channels", actual: "rank \(rank)") }
+    let axes = (0..<rank).filter { $0 != 1 }
+    let epsilon = Double(try c.node.float("epsilon", default: 1e-5))
+    let momentum = Double(try c.node.float("momentum", default: 0.9))
+    let mean = try c.reduced("mean", x, axes)
+    let centred = try c.sub(x, mean)
+    let variance = try c.reduced("mean", try c.mul(centred, centred), axes)
+    let y = try c.mul(centred, try c.apply("rsqrt", try c.add(variance, epsilon)))
+    func running(_ i: Int, _ new: RelayExpr) throws -> RelayExpr {
+        let old = try c.x(i)
+        let flat = try c.cast(try c.reshape(new, try c.shape(old)), try c.dtype(old))
+        return try c.add(try c.mul(old, momentum), try c.mul(flat, 1 - momentum))
+    }
+    return [try scaled(c, y, try c.x(1), try c.x(2), rank), try running(3, mean), try running(4, variance)]
 }
 
 /// `(x - mean) / sqrt(variance + epsilon)` along axes, with the mean and the factor.
@@ -368,6 +395,7 @@ private let resize: ONNXConverter = { c in
     let x = try c.x(0)
     let shape = try c.shape(x)
     let rank = shape.count
+    guard shape.allSatisfy({ $0 < 1 << 30 }) else { throw ApusError("ONNX216", "a shape is too large", actual: "\(shape)") }
     let old = c.node.opType == "Upsample" || c.opset < 11
     if try c.node.bool("antialias", default: false) { throw ApusError("ONNX263", "antialias is not supported") }
     var axes = try (c.node.ints("axes") ?? Array(0..<rank)).map { try c.axis($0, rank: rank) }
@@ -379,12 +407,16 @@ private let resize: ONNXConverter = { c in
     var target = shape
     var factor = Array(repeating: 1.0, count: rank)
     if let sizes {
-        guard sizes.count == axes.count else { throw ApusError("ONNX264", "Resize needs one size an axis") }
+        guard sizes.count == axes.count, sizes.allSatisfy({ $0 >= 0 && $0 < 1 << 30 }) else {
+            throw ApusError("ONNX264", "Resize needs one size an axis", actual: "\(sizes)")
+        }
         let policy = try c.node.string("keep_aspect_ratio_policy", default: "stretch")
         let ratios = zip(axes, sizes).map { Double($1) / Double(max(1, shape[$0])) }
         let common = policy == "not_larger" ? ratios.min() : (policy == "not_smaller" ? ratios.max() : nil)
         for (i, a) in axes.enumerated() {
-            target[a] = common.map { Int(($0 * Double(shape[a])).rounded(.toNearestOrAwayFromZero)) } ?? sizes[i]
+            let kept = common.map { ($0 * Double(shape[a])).rounded(.toNearestOrAwayFromZero) }
+            guard (kept ?? 0) < 1e9 else { throw ApusError("ONNX216", "a shape is too large", actual: "\(sizes)") }
+            target[a] = kept.map { Int($0) } ?? sizes[i]
             factor[a] = common ?? ratios[i]
         }
     } else if let scales {
@@ -401,7 +433,16 @@ private let resize: ONNXConverter = { c in
     let mode = try c.node.string("mode", default: "nearest")
     let transform = old ? "asymmetric" : try c.node.string("coordinate_transformation_mode", default: "half_pixel")
     // The operator works on 1 to 3 trailing axes behind a batch and a channel axis.
-    let changed = (0..<rank).filter { target[$0] != shape[$0] || factor[$0] != 1 || transform == "tf_crop_and_resize" && axes.contains($0) }
+    let cropping = transform == "tf_crop_and_resize"
+    let region = try cropping ? c.knownFloats(1) ?? [] : []
+    guard !cropping || (region.count == 2 * axes.count && region.allSatisfy { $0.isFinite }) else {
+        throw ApusError("ONNX266", "tf_crop_and_resize needs a begin and an end for each axis", actual: "\(region)")
+    }
+    func cropped(_ a: Int) -> Bool {
+        guard cropping, let i = axes.firstIndex(of: a) else { return false }
+        return region[i] != 0 || region[i + axes.count] != 1
+    }
+    let changed = (0..<rank).filter { target[$0] != shape[$0] || factor[$0] != 1 || cropped($0) }
     if changed.isEmpty { return [x] }
     guard changed.count <= 3 else { throw ApusError("ONNX265", "at most 3 axes can be resized", actual: "\(changed)") }
     let kept = (0..<rank).filter { !changed.contains($0) }
@@ -409,13 +450,13 @@ private let resize: ONNXConverter = { c in
     let moved = try c.transpose(x, order)
     let flat = try c.reshape(moved, [1, try c.product(kept.map { shape[$0] })] + changed.map { shape[$0] })
     var roi: AttrValue = .none
-    if transform == "tf_crop_and_resize", let all = try c.knownFloats(1), all.count == 2 * axes.count {
+    if cropping {
         var begins: [Double] = []
         var ends: [Double] = []
         for a in changed {
             guard let i = axes.firstIndex(of: a) else { continue }
-            begins.append(all[i])
-            ends.append(all[i + axes.count])
+            begins.append(region[i])
+            ends.append(region[i + axes.count])
         }
         roi = .floats(begins + ends)
     }

@@ -15,7 +15,7 @@ func addReductions(_ t: inout [String: ONNXConverter]) {
             if axes.isEmpty {
                 if try c.node.bool("noop_with_empty_axes", default: false) { axes = [] } else { axes = Array(0..<rank) }
             }
-            return [try f(c, x, Axes(list: axes.sorted(), keep: try c.node.bool("keepdims", default: true)))]
+            return [try f(c, x, Axes(list: Set(axes).sorted(), keep: try c.node.bool("keepdims", default: true)))]
         }
     }
     reduce("ReduceSum", axesAsInputSince: 13) { c, x, a in try a.apply(c, "sum", x) }
@@ -107,7 +107,29 @@ struct Axes: Sendable {
     let keep: Bool
 
     func apply(_ c: NodeContext, _ op: String, _ x: RelayExpr) throws -> RelayExpr {
-        list.isEmpty ? x : try c.call(op, [x], ["axis": .ints(list), "keepdims": .bool(keep)])
+        if list.isEmpty { return x }
+        let shape = try c.shape(x)
+        if list.contains(where: { shape[$0] == 0 }) {
+            // Nothing to combine: the neutral element.
+            let type = try c.dtype(x)
+            var result = shape
+            for a in list { result[a] = 1 }
+            if !keep { result = shape.indices.filter { !list.contains($0) }.map { shape[$0] } }
+            switch op {
+            case "sum": return try c.filled(0, result, type)
+            case "prod": return try c.filled(1, result, type)
+            case "mean": return try c.filled(.nan, result, type)
+            case "max", "min":
+                let least = op == "max"
+                if type.isFloat { return try c.filled(least ? -.infinity : .infinity, result, type) }
+                guard type.bits < 64 else { break }
+                let top = Double((1 << (Int(type.bits) - (type.isUInt || type.isBool ? 0 : 1))) - 1)
+                return try c.filled(least ? (type.isUInt || type.isBool ? 0 : -top - 1) : top, result, type)
+            default: break
+            }
+            throw ApusError("ONNX241", "\(op) of nothing is not supported", actual: "\(type)\(shape)")
+        }
+        return try c.call(op, [x], ["axis": .ints(list), "keepdims": .bool(keep)])
     }
 
     /// As `apply`; bools are compared as bytes.

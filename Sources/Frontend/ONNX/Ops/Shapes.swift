@@ -119,13 +119,16 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let axis = try c.axis(try c.node.int("axis", default: 0), rank: shape.count)
         let n = c.node.outputs.count
+        if let declared = try c.node.int("num_outputs"), declared != n {
+            throw ApusError("ONNX227", "num_outputs is not the number of outputs", expected: "\(n)", actual: "\(declared)")
+        }
         var sizes = try c.opset >= 13 ? c.knownInts(1) : c.node.ints("split")
         if sizes == nil {
             // The last piece may be smaller.
             let piece = (shape[axis] + n - 1) / max(1, n)
             sizes = (0..<n).map { min(piece, max(0, shape[axis] - piece * $0)) }
         }
-        guard let sizes, sizes.count == n, sizes.allSatisfy({ $0 >= 0 }), try c.product([1]) == 1,
+        guard let sizes, sizes.count == n, sizes.allSatisfy({ $0 >= 0 && $0 <= shape[axis] }),
             sizes.reduce(0, { $0 &+ $1 }) == shape[axis]
         else {
             throw ApusError("ONNX227", "the pieces do not make up the axis", expected: "\(shape[axis])", actual: "\(sizes ?? [])")
@@ -150,7 +153,7 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
     t["GatherElements"] = { c in
         let x = try c.x(0)
         let axis = try c.axis(try c.node.int("axis", default: 0), rank: try c.shape(x).count)
-        return [try c.call("gather", [x, try wrapped(c, try c.x(1), try c.shape(x)[axis])], ["axis": .int(axis)])]
+        return [try c.call("gather", [x, try c.x(1)], ["axis": .int(axis)])]
     }
     t["GatherND"] = { c in
         let dims = try c.node.int("batch_dims", default: 0)
@@ -159,7 +162,7 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
     let scatter: ONNXConverter = { c in
         let x = try c.x(0)
         let axis = try c.axis(try c.node.int("axis", default: 0), rank: try c.shape(x).count)
-        let indices = try wrapped(c, try c.x(1), try c.shape(x)[axis])
+        let indices = try c.x(1)
         return [
             try c.call(
                 "scatter_elements", [x, indices, try c.x(2)],
@@ -176,16 +179,6 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         return [try c.call("tile", [try c.x(0)], ["reps": .ints(reps)])]
     }
     t["Pad"] = pad
-    t["Range"] = { c in
-        guard let start = try c.known(0), let limit = try c.known(1), let step = try c.known(2) else {
-            throw ApusError("ONNX210", "Range needs start, limit and delta")
-        }
-        return [
-            try c.call(
-                "arange", [c.constant(try start.reshaped(to: [])), c.constant(try limit.reshaped(to: [])), c.constant(try step.reshaped(to: []))],
-                ["dtype": .dtype(start.dtype)])
-        ]
-    }
     t["OneHot"] = { c in
         guard let depth = try c.known(1)?.toDoubles().first, depth >= 0, depth < 1e9 else {
             throw ApusError("ONNX228", "OneHot needs a depth that is known")
@@ -199,8 +192,7 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
             return try c.reshape(one, [])
         }
         var indices = try c.x(0)
-        if try c.dtype(indices).isFloat { indices = try c.cast(indices, .int64) }
-        indices = try wrapped(c, indices, Int(depth))
+        indices = try c.cast(indices, .int64)
         let axis = try c.node.int("axis", default: -1)
         return [
             try c.call(
@@ -210,12 +202,13 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
     }
     t["Trilu"] = { c in
         let upper = try c.node.bool("upper", default: true)
-        let k = try c.known(1)?.toDoubles().first.map { Int($0) } ?? 0
+        // Beyond every extent one diagonal is as good as another.
+        let k = max(-1 << 40, min(1 << 40, try c.knownInts(1)?.first ?? 0))
         return [try c.call("trilu", [try c.x(0)], ["k": .int(k), "upper": .bool(upper)])]
     }
     t["CumSum"] = { c in
         let x = try c.x(0)
-        let axis = Int(try c.known(1)?.toDoubles().first ?? 0)
+        let axis = try c.known(1)?.toDoubles().first.flatMap { Int(exactly: $0) } ?? 0
         return [
             try c.call(
                 "cumsum", [x],
@@ -237,6 +230,16 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         ]
     }
     t["SpaceToDepth"] = { c in
+        if try c.node.string("mode", default: "DCR") == "CRD" {
+            let x = try c.x(0)
+            let (s, b) = (try c.shape(x), try c.int("blocksize", default: 1, in: 1...(1 << 20)))
+            guard s.count == 4, s[2] % b == 0, s[3] % b == 0 else {
+                throw ApusError("ONNX234", "the blocks do not divide the axes", expected: "multiples of \(b)", actual: "\(s)")
+            }
+            let cut = try c.reshape(x, [s[0], s[1], s[2] / b, b, s[3] / b, b])
+            let turned = try c.transpose(cut, [0, 1, 3, 5, 2, 4])
+            return [try c.reshape(turned, [s[0], try c.product([s[1], b, b]), s[2] / b, s[3] / b])]
+        }
         [
             try c.call(
                 "nn.space_to_depth", [try c.x(0)],
@@ -248,20 +251,10 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let k = try c.node.int("k", default: 0)
         let type = try c.node.int("dtype").map { try ONNXElementType.dtype(number: $0) } ?? c.dtype(x)
-        guard shape.count == 2, try c.product(shape) <= 1 << 24 else { throw ApusError("ONNX229", "EyeLike needs a small matrix") }
+        guard shape.count == 2, try c.product(shape) <= 1 << 22 else { throw ApusError("ONNX229", "EyeLike needs a small matrix") }
         var values = [Float](repeating: 0, count: shape[0] * shape[1])
         for i in 0..<shape[0] where (0..<shape[1]).contains(i &+ k) { values[i * shape[1] + i + k] = 1 }
         return [try c.cast(c.constant(NDArray(values, shape: shape)), type)]
-    }
-    t["If"] = { c in
-        guard let v = try c.importer.evaluated(try c.x(0)), v.count == 1 else {
-            throw ApusError(
-                "ONNX230", "a branch that depends on the model's inputs is not supported",
-                hint: "fix the input it depends on, such as --constant NAME=value.npy")
-        }
-        let name = try v.toDoubles()[0] != 0 ? "then_branch" : "else_branch"
-        guard let branch = try c.node.graph(name) else { throw ApusError("ONNX231", "If needs both branches") }
-        return try c.importer.subgraph(branch)
     }
 }
 
@@ -272,14 +265,15 @@ private func reduction(_ c: NodeContext) throws -> String {
 
 /// Indices counted from the front.
 func wrapped(_ c: NodeContext, _ indices: RelayExpr, _ extent: Int) throws -> RelayExpr {
-    let type = try c.dtype(indices)
     if let known = indices as? Relay.Constant, known.data.count <= 4096,
         try known.data.toDoubles().allSatisfy({ $0 >= 0 })
     {
         return indices
     }
-    let negative = try c.call("less", [indices, try c.scalar(0, type)])
-    return try c.call("where", [negative, try c.add(indices, Double(extent)), indices])
+    // Narrow integers may not hold the extent.
+    let wide = try c.cast(indices, .int64)
+    let negative = try c.call("less", [wide, try c.scalar(0, .int64)])
+    return try c.choose(negative, try c.add(wide, try Relay.scalar(extent, .int64)), wide)
 }
 
 private let slice: ONNXConverter = { c in
@@ -346,7 +340,7 @@ private let pad: ONNXConverter = { c in
         value = try c.optional(2).map { try c.reshape($0, []) } ?? c.scalar(0, type)
     }
     let which = try (axes ?? Array(0..<rank)).map { try c.axis($0, rank: rank) }
-    guard let pads, pads.count == 2 * which.count else {
+    guard let pads, pads.count == 2 * which.count, pads.allSatisfy({ abs(max($0, -.max)) < 1 << 40 }) else {
         throw ApusError("ONNX233", "Pad needs two numbers an axis", expected: "\(2 * which.count)", actual: "\(pads?.count ?? 0)")
     }
     var width = Array(repeating: 0, count: 2 * rank)
