@@ -89,8 +89,9 @@ struct Microkernel {
                 throw ApusError("TOPI030", "the result is not in blocks of channels", actual: "\(axes.count) axes")
             }
             // A tile lies in one row of the image: across rows its operands would not be evenly spaced.
-            let row = axes[3]
-            let image = [axes[2].loop].compactMap { $0 }
+            // An image one pixel wide (a 1-d convolution) is a row lying on its side.
+            let (row, height) = axes[3].extent == 1 ? (axes[2], axes[3]) : (axes[3], axes[2])
+            let image = [height.loop].compactMap { $0 }
             let best = RegisterTile.best(
                 rows: row.extent, columns: depthwise ? 1 : axes[1].extent, registers: scheduler.registers,
                 vectorBytes: last.extent * 4)

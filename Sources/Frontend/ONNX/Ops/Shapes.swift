@@ -240,7 +240,7 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
             let turned = try c.transpose(cut, [0, 1, 3, 5, 2, 4])
             return [try c.reshape(turned, [s[0], try c.product([s[1], b, b]), s[2] / b, s[3] / b])]
         }
-        [
+        return [
             try c.call(
                 "nn.space_to_depth", [try c.x(0)],
                 ["block_size": .int(try c.node.int("blocksize", default: 1)), "layout": "NCHW"])
