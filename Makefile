@@ -10,6 +10,8 @@ SHELL := /bin/bash
 CONFIG ?= release
 SWIFT_FLAGS ?=
 # Package.swift asks pkg-config for `apus-llvm`, which scripts/bootstrap writes here.
+# See runtimeLinkerSettings in Package.swift.
+export APUS_STANDALONE_RUNTIME := 1
 export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
 .PHONY: all bootstrap build test demo bench clean format-check

@@ -14,6 +14,18 @@ let settings: [SwiftSetting] = [.swiftLanguageMode(.v6)]
 /// What each room declared, so that its tests may import the same.
 nonisolated(unsafe) var declared: [String: [Target.Dependency]] = [:]
 
+/// The runtime library stands alone: the Swift runtime is inside, and only the C API is seen from outside. Flags of this
+/// kind would forbid other packages to depend on this one, so that only the Makefile asks for them.
+let runtimeLinkerSettings: [LinkerSetting] =
+    Context.environment["APUS_STANDALONE_RUNTIME"] == nil
+    ? []
+    : [
+        .unsafeFlags([
+            "-static-stdlib", "-Xlinker",
+            "--version-script=\(Context.packageDirectory)/Sources/CAPI/exports.map",
+        ])
+    ]
+
 func room(_ folder: String, _ dependencies: [Target.Dependency]) -> Target {
     declared[folder] = dependencies
     return .target(
@@ -126,13 +138,7 @@ let package = Package(
             name: "ApusRuntimeCAPI", dependencies: ["ApusRuntime", "ApusCABI", "ApusSupport"],
             path: "Sources/CAPI",
             exclude: ["exports.map"], swiftSettings: settings,
-            // The library stands alone: the Swift runtime is inside, and only the C API is seen from outside.
-            linkerSettings: [
-                .unsafeFlags([
-                    "-static-stdlib", "-Xlinker",
-                    "--version-script=\(Context.packageDirectory)/Sources/CAPI/exports.map",
-                ])
-            ]),
+            linkerSettings: runtimeLinkerSettings),
 
         // MARK: Apus - the umbrella
         .target(

@@ -343,5 +343,6 @@ let onnxConverters: [String: ONNXConverter] = {
     addSampling(&table)
     addSelection(&table)
     addControlFlow(&table)
+    table["Einsum"] = { c in [try einsum(c)] }
     return table
 }()
