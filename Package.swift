@@ -151,6 +151,10 @@ let package = Package(
                 "ApusNode", "ApusRuntime", "ApusSupport",
             ], path: "Sources/Apus", swiftSettings: settings),
 
+        // MARK: Examples
+        .executableTarget(
+            name: "addone", dependencies: ["Apus"], path: "Examples/swift/addone", swiftSettings: settings),
+
         // MARK: CLI - the command `apus`
         .executableTarget(
             name: "ApusCLI", dependencies: ["Apus", argumentParser], path: "Sources/CLI",

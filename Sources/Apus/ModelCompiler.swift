@@ -34,9 +34,11 @@ public struct ModelCompiler: Sendable {
     /// The graph of an ONNX file.
     public func importModel(_ path: String) throws -> IRModule {
         try withLargeStack {
-            try within("file: \(path)") {
+            // Loading names the file in its errors itself.
+            let model = try ONNXModel.load(path)
+            return try within("file: \(path)") {
                 try importONNX(
-                    try ONNXModel.load(path),
+                    model,
                     ONNXImportOptions(
                         shapes: shapes, constants: constants, evaluate: constantEvaluator(target: options.target)))
             }

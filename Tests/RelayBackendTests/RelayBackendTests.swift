@@ -5,6 +5,7 @@ import ApusRelayBackend
 import ApusRuntime
 import ApusSupport
 import ApusTarget
+import Glibc
 import Testing
 
 /// Compiles at each level, runs, and compares with the interpreter.
@@ -147,6 +148,10 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Consta
         let model = try compile(IRModule(Relay.Function([x], y)), CompileOptions(target: .host))
         let folder = "/tmp/apus-test-\(UInt64.random(in: 0...UInt64.max))"
         let (a, b) = (folder + "a.so", folder + "b.so")
+        defer {
+            unlink(a)
+            unlink(b)
+        }
         try model.export(to: a)
         try compile(IRModule(Relay.Function([x], y)), CompileOptions(target: .host)).export(to: b)
         let first = try MappedFile(a)

@@ -49,6 +49,9 @@ final class ONNXImporter {
     /// Nodes so far, those of unrolled loops each time.
     private var converted = 0
     private static let maximumNodes = 200_000
+    /// Values computed at compile time so far.
+    private var folds = 0
+    private static let maximumFolds = 20_000
     /// Elements of the values that a closed expression may go through at compile time.
     private static let maximumWork = 1 << 22
 
@@ -170,6 +173,10 @@ final class ONNXImporter {
             if let i, i.exprKind != .constant { return e }
         }
         guard Relay.freeVars(e).isEmpty else { return e }
+        folds += 1
+        guard folds <= ONNXImporter.maximumFolds else {
+            throw ApusError("ONNX207", "the model computes too much from constants", expected: "at most \(ONNXImporter.maximumFolds) values")
+        }
         return Relay.Constant(try evaluate(Relay.Function([], e))[0])
     }
 

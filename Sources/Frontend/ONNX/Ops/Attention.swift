@@ -18,6 +18,9 @@ func addAttention(_ t: inout [String: ONNXConverter]) {
         }
         let type = try c.dtype(x)
         let before = try c.optional(3) ?? (kernel[2] > 1 ? c.filled(0, [shape[0], shape[1], kernel[2] - 1], type) : nil)
+        guard try before.map({ try c.shape($0).count == 3 }) ?? true else {
+            throw ApusError("ONNX280", "a state [N, C, k - 1] is needed")
+        }
         let padded = try before.map { try c.shape($0)[2] == 0 ? x : c.joined([$0, x], 2) } ?? x
         var y = try c.call(
             "nn.conv1d", [padded, w],

@@ -19,7 +19,7 @@ func addControlFlow(_ t: inout [String: ONNXConverter]) {
     t["Scan"] = { c in try scan(c) }
 }
 
-private let maximumIterations = 4096
+private let maximumIterations = 1024
 
 private func loop(_ c: NodeContext) throws -> [RelayExpr?] {
     guard let body = try c.node.graph("body") else { throw ApusError("ONNX340", "Loop needs a body") }

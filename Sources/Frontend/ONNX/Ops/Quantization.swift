@@ -76,8 +76,8 @@ private func spread(_ c: NodeContext, _ e: RelayExpr, _ data: [Int]) throws -> R
         return try c.along(e, try c.axis(axis, rank: data.count), rank: data.count)
     }
     let a = try c.axis(axis, rank: data.count)
-    guard block > 0, s.count == data.count, s.indices.allSatisfy({ $0 == a || s[$0] == data[$0] }),
-        s[a] > 0, (data[a] + block - 1) / block == s[a], block <= data[a]
+    guard block > 0, block <= data[a], s.count == data.count, s.indices.allSatisfy({ $0 == a || s[$0] == data[$0] }),
+        s[a] > 0, (data[a] + block - 1) / block == s[a]
     else { throw ApusError("ONNX310", "the scales do not fit the data", expected: "\(data)", actual: "\(s) in blocks of \(block)") }
     return try c.sliced(try c.repeated(e, block, a), a, 0, data[a])
 }

@@ -85,7 +85,7 @@ private func range(_ c: NodeContext) throws -> RelayExpr {
         let (a, b, d) = (try start.toDoubles()[0], try limit.toDoubles()[0], try step.toDoubles()[0])
         let n = ((b - a) / d).rounded(.up)
         guard n.isFinite, n <= Double(most) else { throw failure }
-        let count = max(0, Int(n))
+        let count = Int(max(0, n))
         let values = (0..<count).map { a + Double($0) * d }
         return try c.cast(c.constant(NDArray(values, shape: [count])), start.dtype)
     }
