@@ -28,6 +28,7 @@ build: bootstrap
 test: bootstrap
 	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
 	swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build
+	scripts/test-cli
 
 demo: build
 	scripts/demo
