@@ -44,7 +44,9 @@ public struct ContentHash {
             mix(0)
             return true
         }
-        guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, fd, 0), base != MAP_FAILED else { return false }
+        guard let base = mmap(nil, size, PROT_READ, MAP_PRIVATE, fd, 0), base != MAP_FAILED else {
+            return false
+        }
         defer { munmap(base, size) }
         add(bytes: UnsafeRawBufferPointer(start: base, count: size))
         return true

@@ -40,7 +40,8 @@ public struct ModelCompiler: Sendable {
                 try importONNX(
                     model,
                     ONNXImportOptions(
-                        shapes: shapes, constants: constants, evaluate: constantEvaluator(target: options.target)))
+                        shapes: shapes, constants: constants,
+                        evaluate: constantEvaluator(target: options.target)))
             }
         }
     }

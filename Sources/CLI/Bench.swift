@@ -13,7 +13,8 @@ struct Bench: ParsableCommand {
     @Flag(help: "Speaks JSON lines with a benchmark driver: MODEL.onnx MODEL.npz THREADS follow.")
     var worker = false
 
-    @Argument(help: "A compiled library or an ONNX file; with --worker also the recorded arrays and the threads.")
+    @Argument(
+        help: "A compiled library or an ONNX file; with --worker also the recorded arrays and the threads.")
     var arguments: [String]
 
     @OptionGroup var compile: CompileArguments
@@ -37,8 +38,12 @@ struct Bench: ParsableCommand {
         guard arguments.count == (worker ? 3 : 1) else {
             throw ValidationError(worker ? "--worker needs MODEL.onnx MODEL.npz THREADS" : "name one model")
         }
-        if worker, Int(arguments[2]).map({ $0 < 1 }) ?? true { throw ValidationError("THREADS is a positive number") }
-        guard minRuns >= 1, seconds >= 0, threads >= 0 else { throw ValidationError("numbers must not be negative") }
+        if worker, Int(arguments[2]).map({ $0 < 1 }) ?? true {
+            throw ValidationError("THREADS is a positive number")
+        }
+        guard minRuns >= 1, seconds >= 0, threads >= 0 else {
+            throw ValidationError("numbers must not be negative")
+        }
     }
 
     func run() throws {
@@ -64,7 +69,8 @@ struct Bench: ParsableCommand {
         if json {
             let fields: [(key: String, value: JSON)] = [
                 (key: "model", value: .string(arguments[0])), (key: "threads", value: .int(threadCount)),
-                (key: "import_s", value: .double(times.importing)), (key: "compile_s", value: .double(times.compiling)),
+                (key: "import_s", value: .double(times.importing)),
+                (key: "compile_s", value: .double(times.compiling)),
                 (key: "load_s", value: .double(times.loading)), (key: "first_s", value: .double(first)),
                 (key: "runs", value: .int(steady.count)), (key: "p50_s", value: .double(p.p50)),
                 (key: "p90_s", value: .double(p.p90)), (key: "p99_s", value: .double(p.p99)),
@@ -76,7 +82,9 @@ struct Bench: ParsableCommand {
             print("compile   \(formatted(seconds: times.compiling))")
             print("load      \(formatted(seconds: times.loading))")
             print("first run \(formatted(seconds: first))")
-            print("steady    p50 \(formatted(seconds: p.p50)), p90 \(formatted(seconds: p.p90)), p99 \(formatted(seconds: p.p99)) of \(steady.count) runs")
+            print(
+                "steady    p50 \(formatted(seconds: p.p50)), p90 \(formatted(seconds: p.p90)), p99 \(formatted(seconds: p.p99)) of \(steady.count) runs"
+            )
         }
         if profile { try printProfile(executor) }
     }
@@ -87,7 +95,9 @@ struct Bench: ParsableCommand {
         for t in all.sorted(by: { $0.nanoseconds > $1.nanoseconds }).prefix(40) {
             let share = Double(t.nanoseconds) * 100 / Double(max(1, total))
             let label = t.label.isEmpty ? "" : "  # \(t.label)"
-            print("\((share * 10).rounded() / 10) %  \(formatted(seconds: Double(t.nanoseconds) * 1e-9))  \(t.kernel)\(label)")
+            print(
+                "\((share * 10).rounded() / 10) %  \(formatted(seconds: Double(t.nanoseconds) * 1e-9))  \(t.kernel)\(label)"
+            )
         }
     }
 }
@@ -129,7 +139,9 @@ struct BenchWorker {
         compiler.cache = nil
         let arrays = try NDArray.loadNPZ(recorded)
         var given: [(name: String, tensor: NDArray)] = []
-        for a in arrays where a.name.hasPrefix("in_") { given.append((name: String(a.name.dropFirst(3)), tensor: a.tensor)) }
+        for a in arrays where a.name.hasPrefix("in_") {
+            given.append((name: String(a.name.dropFirst(3)), tensor: a.tensor))
+        }
         for g in given { compiler.shapes[g.name] = g.tensor.shape }
         var times = ModelCompiler.Times()
         var made: GraphExecutor?
@@ -139,7 +151,8 @@ struct BenchWorker {
         let first = try timeOf { try executor.run() }
         let second = try timeOf { try executor.run() }
         var error = 0.0
-        for (i, r) in arrays.filter({ $0.name.hasPrefix("out_") }).enumerated() where i < executor.plan.outputs.count {
+        for (i, r) in arrays.filter({ $0.name.hasPrefix("out_") }).enumerated()
+        where i < executor.plan.outputs.count {
             let c = try OutputComparison(try executor.output(i), r.tensor, rtol: 0, atol: 0)
             error = max(error, c.maxError / max(c.scale, 1e-30))
         }
@@ -154,10 +167,13 @@ struct BenchWorker {
             let minimum = Int(request["min"]?.doubleValue ?? 1)
             let cpuBefore = processSeconds()
             var runs: [Double] = []
-            let wall = try timeOf { runs = try steadyRuns(executor, seconds: limit, atLeast: max(1, minimum)) }
+            let wall = try timeOf {
+                runs = try steadyRuns(executor, seconds: limit, atLeast: max(1, minimum))
+            }
             say([
                 (key: "ts", value: .array(runs.map { .double($0) })),
-                (key: "cpu", value: .double(processSeconds() - cpuBefore)), (key: "wall", value: .double(wall)),
+                (key: "cpu", value: .double(processSeconds() - cpuBefore)),
+                (key: "wall", value: .double(wall)),
                 (key: "rss", value: .double(peakMemory())),
             ])
         }
@@ -176,7 +192,8 @@ struct BenchWorker {
 
     private func processSeconds() -> Double {
         let u = usage()
-        return Double(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + Double(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6
+        return Double(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + Double(u.ru_utime.tv_usec + u.ru_stime.tv_usec)
+            * 1e-6
     }
 
     /// MiB.

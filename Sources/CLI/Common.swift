@@ -26,7 +26,9 @@ func parsePair(_ text: String, _ option: String) throws -> (name: String, value:
 func parseShape(_ text: String) throws -> [Int] {
     if text.isEmpty || text == "scalar" { return [] }
     return try text.split(whereSeparator: { $0 == "," || $0 == "x" }).map { part in
-        guard let n = Int(part), n >= 0 else { throw ValidationError("`\(text)` is no shape; write 1,3,224,224") }
+        guard let n = Int(part), n >= 0 else {
+            throw ValidationError("`\(text)` is no shape; write 1,3,224,224")
+        }
         return n
     }
 }
@@ -43,7 +45,8 @@ struct CompileArguments: ParsableArguments {
 
     @Option(
         name: .customLong("shape"),
-        help: ArgumentHelp("Shape of an input, as NAME=1,3,224,224. May be given again.", valueName: "name=dims"))
+        help: ArgumentHelp(
+            "Shape of an input, as NAME=1,3,224,224. May be given again.", valueName: "name=dims"))
     var shapes: [String] = []
 
     @Option(
@@ -95,7 +98,8 @@ struct InputArguments: ParsableArguments {
 
     @Option(
         name: .customLong("input"),
-        help: ArgumentHelp("The array of an input, as NAME=x.npy. May be given again.", valueName: "name=file"))
+        help: ArgumentHelp(
+            "The array of an input, as NAME=x.npy. May be given again.", valueName: "name=file"))
     var inputs: [String] = []
 
     @Option(help: "Seed of the values of inputs that are not given.")
@@ -119,7 +123,8 @@ struct InputArguments: ParsableArguments {
             let path = pair.value
             if path.hasSuffix(".npz") {
                 guard let entry = try NDArray.loadNPZ(path).first(where: { $0.name == pair.name }) else {
-                    throw ApusError("CLI001", "the archive has no array `\(pair.name)`", at: ["file: \(path)"])
+                    throw ApusError(
+                        "CLI001", "the archive has no array `\(pair.name)`", at: ["file: \(path)"])
                 }
                 result.append((name: pair.name, tensor: entry.tensor))
             } else {
@@ -136,14 +141,17 @@ func setInputs(
     _ executor: GraphExecutor, _ given: [(name: String, tensor: NDArray)], seed: UInt64
 ) throws {
     for g in given { try executor.setInput(g.name, g.tensor) }
-    for (i, spec) in executor.plan.inputs.enumerated() where !given.contains(where: { $0.name == spec.name }) {
+    for (i, spec) in executor.plan.inputs.enumerated() where !given.contains(where: { $0.name == spec.name })
+    {
         try executor.setInput(i, generated(spec.shape, spec.dtype, seed: seed &+ UInt64(i)))
     }
 }
 
 func generated(_ shape: [Int], _ dtype: DataType, seed: UInt64) throws -> NDArray {
     // Random integers of the whole range would be indices out of bounds in most models.
-    dtype.isInteger ? try NDArray.allocate(shape: shape, dtype: dtype) : NDArray.random(shape: shape, dtype: dtype, seed: seed)
+    dtype.isInteger
+        ? try NDArray.allocate(shape: shape, dtype: dtype)
+        : NDArray.random(shape: shape, dtype: dtype, seed: seed)
 }
 
 /// Seconds as text with a unit.

@@ -48,7 +48,9 @@ struct Compile: ParsableCommand {
         if quiet { return }
         progress.report(cached ? "from the cache" : "done", 1)
         if timings {
-            print("import \(formatted(seconds: stages.importing)), compile \(formatted(seconds: stages.compiling))")
+            print(
+                "import \(formatted(seconds: stages.importing)), compile \(formatted(seconds: stages.compiling))"
+            )
             for t in times.times { print("  \(t.name) \(formatted(seconds: t.seconds))") }
         }
     }

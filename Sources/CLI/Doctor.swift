@@ -41,7 +41,9 @@ struct Doctor: ParsableCommand {
                     remedy: "compiling a trial function failed: is the LLVM library damaged?"))
         case .failure(let error):
             items.append(
-                Item(name: "LLVM", found: nil, isNeeded: true, remedy: "apt-get install llvm-22-dev (\(error))"))
+                Item(
+                    name: "LLVM", found: nil, isNeeded: true, remedy: "apt-get install llvm-22-dev (\(error))"
+                ))
         }
         let compiler = ["cc", "gcc", "clang"].lazy.compactMap { program($0) }.first
         items.append(

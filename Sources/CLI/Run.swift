@@ -36,7 +36,9 @@ struct Run: ParsableCommand {
             for entry in try NDArray.loadNPZ(expected) {
                 if entry.name.hasPrefix("in_") {
                     let name = String(entry.name.dropFirst(3))
-                    if !given.contains(where: { $0.name == name }) { given.append((name: name, tensor: entry.tensor)) }
+                    if !given.contains(where: { $0.name == name }) {
+                        given.append((name: name, tensor: entry.tensor))
+                    }
                 } else if entry.name.hasPrefix("out_") {
                     recorded.append((name: String(entry.name.dropFirst(4)), tensor: entry.tensor))
                 }
@@ -80,7 +82,9 @@ struct Run: ParsableCommand {
         var good = true
         for (i, r) in recorded.enumerated() {
             // By name; files made elsewhere may name outputs otherwise, then by position.
-            guard let o = outputs.first(where: { $0.name == r.name }) ?? (i < outputs.count ? outputs[i] : nil) else {
+            guard
+                let o = outputs.first(where: { $0.name == r.name }) ?? (i < outputs.count ? outputs[i] : nil)
+            else {
                 print("\(r.name): the model has no such output")
                 good = false
                 continue
@@ -89,7 +93,9 @@ struct Run: ParsableCommand {
             print("\(r.name): \(c)")
             if !c.isWithin { good = false }
         }
-        if recorded.isEmpty { throw ApusError("CLI003", "the file records no outputs", expected: "arrays named out_*") }
+        if recorded.isEmpty {
+            throw ApusError("CLI003", "the file records no outputs", expected: "arrays named out_*")
+        }
         return good
     }
 
@@ -139,6 +145,7 @@ struct OutputComparison: CustomStringConvertible {
         scale = largest
         bound = rtol * largest + atol
         let verdict = worst <= bound ? "ok" : "FAILED"
-        description = "largest error \(Float(worst)), allowed \(Float(bound)) (largest magnitude \(Float(largest))): \(verdict)"
+        description =
+            "largest error \(Float(worst)), allowed \(Float(bound)) (largest magnitude \(Float(largest))): \(verdict)"
     }
 }

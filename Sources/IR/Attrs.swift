@@ -210,7 +210,9 @@ private let attrsSchema = NodeSchema(
 
 /// What one attribute of an operator may be.
 public struct AttrField: Sendable {
-    public enum Kind: String, Sendable { case int, float, bool, string, dtype, ints, floats, strings, node, any }
+    public enum Kind: String, Sendable {
+        case int, float, bool, string, dtype, ints, floats, strings, node, any
+    }
 
     public let name: String
     public let kind: Kind
@@ -237,7 +239,8 @@ public struct AttrField: Sendable {
     func check(_ value: AttrValue, op: String) throws -> AttrValue {
         func mismatch(_ expected: String) -> ApusError {
             ApusError(
-                "IR004", "attribute `\(name)` of \(op) is not valid", at: ["operator: \(op)", "attribute: \(name)"],
+                "IR004", "attribute `\(name)` of \(op) is not valid",
+                at: ["operator: \(op)", "attribute: \(name)"],
                 expected: expected, actual: "\(value)")
         }
         if value == .none, defaultValue == AttrValue.none { return value }

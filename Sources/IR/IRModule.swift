@@ -59,7 +59,8 @@ public final class IRModule: Node, @unchecked Sendable {
     /// A copy in which `name` is defined as `function`; a new name goes last.
     public func updating(_ name: String, _ function: BaseFunc) -> IRModule {
         IRModule(
-            definitions + [(global: GlobalVar(name, type: function.checkedType), function: function)], attrs: attrs)
+            definitions + [(global: GlobalVar(name, type: function.checkedType), function: function)],
+            attrs: attrs)
     }
 
     /// A copy without the names in `names`.
@@ -73,7 +74,8 @@ public final class IRModule: Node, @unchecked Sendable {
         for (global, function) in definitions {
             guard let new = try transform(global, function) else { continue }
             let same = new === function || new.checkedType === global.checkedType
-            result.append((global: same ? global : GlobalVar(global.name, type: new.checkedType), function: new))
+            result.append(
+                (global: same ? global : GlobalVar(global.name, type: new.checkedType), function: new))
         }
         return IRModule(result, attrs: attrs)
     }

@@ -73,7 +73,8 @@ public final class Op: RelayExpr, @unchecked Sendable {
     public static func get(_ name: String) throws -> Op {
         if let op = find(name) { return op }
         throw ApusError(
-            "IR007", "there is no operator `\(name)`", hint: "registerAll() of the room that owns it must run first")
+            "IR007", "there is no operator `\(name)`",
+            hint: "registerAll() of the room that owns it must run first")
     }
 
     /// All registered operators, sorted by name.

@@ -153,7 +153,9 @@ public final class IRRange: Node, @unchecked Sendable {
     }
 
     /// `0 ..< extent`
-    public convenience init(extent: PrimExpr) { self.init(min: IntImm(0, dtype: extent.dtype), extent: extent) }
+    public convenience init(extent: PrimExpr) {
+        self.init(min: IntImm(0, dtype: extent.dtype), extent: extent)
+    }
     public convenience init(_ min: Int, extent: Int) { self.init(min: IntImm(min), extent: IntImm(extent)) }
 
     public override class var schema: NodeSchema { rangeSchema }

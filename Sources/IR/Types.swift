@@ -145,7 +145,8 @@ public final class TypeVar: IRType, @unchecked Sendable {
 }
 
 private let typeVarSchema = NodeSchema(
-    "TypeVar", TypeVar.self, [.ignored("name", \.name)], identity: .variable, make: { TypeVar(try $0.next()) })
+    "TypeVar", TypeVar.self, [.ignored("name", \.name)], identity: .variable, make: { TypeVar(try $0.next()) }
+)
 
 /// A type not known yet; a parsed program may hold it where an annotation was left out.
 public final class IncompleteType: IRType, @unchecked Sendable {

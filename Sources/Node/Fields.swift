@@ -95,7 +95,9 @@ extension DataType: FieldConvertible {
 extension NDArray: FieldConvertible {
     public var asField: FieldValue { .tensor(self) }
     public static func fromField(_ value: FieldValue) throws -> Self {
-        guard case .tensor(let v) = value, let tensor = v as? Self else { throw fieldMismatch("a tensor", value) }
+        guard case .tensor(let v) = value, let tensor = v as? Self else {
+            throw fieldMismatch("a tensor", value)
+        }
         return tensor
     }
 }
@@ -139,7 +141,8 @@ public struct FieldOf<N: Node>: Sendable {
     let role: FieldRole
     let get: @Sendable (N) -> FieldValue
 
-    public static func field<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V) -> Self {
+    public static func field<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V) -> Self
+    {
         Self(name: name, role: .compared, get: { get($0).asField })
     }
     public static func definition<V: FieldConvertible>(
@@ -147,7 +150,9 @@ public struct FieldOf<N: Node>: Sendable {
     ) -> Self {
         Self(name: name, role: .definition, get: { get($0).asField })
     }
-    public static func ignored<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V) -> Self {
+    public static func ignored<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V)
+        -> Self
+    {
         Self(name: name, role: .ignored, get: { get($0).asField })
     }
 }
@@ -174,7 +179,9 @@ public struct FieldReader {
 
     /// The next field, converted to what the constructor's parameter wants.
     public mutating func next<V: FieldConvertible>() throws -> V {
-        guard position < values.count else { internalError("\(key): the constructor reads more fields than listed") }
+        guard position < values.count else {
+            internalError("\(key): the constructor reads more fields than listed")
+        }
         let value = values[position]
         position += 1
         do {

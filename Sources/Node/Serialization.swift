@@ -94,7 +94,8 @@ private struct Saver {
                 )
             ])
         case .array(let x): return .array(x.map(encode))
-        case .map(let x): return .object([("map", .array(x.map { .array([.string($0.key), encode($0.value)]) }))])
+        case .map(let x):
+            return .object([("map", .array(x.map { .array([.string($0.key), encode($0.value)]) }))])
         }
     }
 }
@@ -162,13 +163,16 @@ private func decodeTensor(_ t: JSON) throws -> NDArray {
             "NODE005", "tensor data has the wrong size", expected: "\(array.byteCount) bytes",
             actual: "\(bytes.count)")
     }
-    bytes.withUnsafeBytes { if !$0.isEmpty { array.data.copyMemory(from: $0.baseAddress!, byteCount: $0.count) } }
+    bytes.withUnsafeBytes {
+        if !$0.isEmpty { array.data.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+    }
     return array
 }
 
 /// RFC 4648 base64 with padding.
 enum Base64 {
-    private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
+    private static let alphabet = Array(
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
     static func encode(_ bytes: UnsafeRawBufferPointer) -> String {
         var out: [UInt8] = []

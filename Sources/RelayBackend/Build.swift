@@ -57,7 +57,8 @@ public struct CompiledModel: Sendable {
 
     /// An executor of the model compiled in memory.
     public func executor(device: Device = .cpu) throws -> GraphExecutor {
-        try GraphExecutor(executable, kernels: try buildJIT(functions: kernels, target: target), device: device)
+        try GraphExecutor(
+            executable, kernels: try buildJIT(functions: kernels, target: target), device: device)
     }
 
     /// Writes the shared library: kernels, plan and constants in one file. The same model gives the same bytes.
@@ -74,8 +75,10 @@ public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator)
     return Sequential(
         "RelayPipeline",
         [
-            simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr, deadCodeElimination,
-            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, eliminateCommonSubexpr, fuseOps,
+            simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr,
+            deadCodeElimination,
+            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, eliminateCommonSubexpr,
+            fuseOps,
             lowerTE(target),
         ])
 }
@@ -117,7 +120,8 @@ func lowerKernels(
         guard let function = try module.function(name) as? PrimFunc else {
             internalError("the plan calls \(name), which is no loop function")
         }
-        kernels.append((name: name, function: try within("kernel: \(name)") { try lower(function, context: context) }))
+        kernels.append(
+            (name: name, function: try within("kernel: \(name)") { try lower(function, context: context) }))
     }
     return kernels
 }

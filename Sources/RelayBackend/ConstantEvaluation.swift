@@ -35,7 +35,9 @@ private func evaluateConstants(_ function: Relay.Function, _ target: Target) thr
             }
             if all.count == flattened(t.checkedType).count { small[id] = all }
         case let g as Relay.TupleGetItem:
-            if let all = small[ObjectIdentifier(g.tuple)], all.indices.contains(g.index) { small[id] = [all[g.index]] }
+            if let all = small[ObjectIdentifier(g.tuple)], all.indices.contains(g.index) {
+                small[id] = [all[g.index]]
+            }
         case let call as Relay.Call:
             guard call.op is Op, call.args.allSatisfy({ small[ObjectIdentifier($0)] != nil }), isSmall(call)
             else { continue }
@@ -57,7 +59,8 @@ private func evaluateConstants(_ function: Relay.Function, _ target: Target) thr
 private func isSmall(_ call: Relay.Call) -> Bool {
     var total = 0
     for type in flattened(call.checkedType) + call.args.flatMap({ flattened($0.checkedType) }) {
-        guard let shape = type.staticShape, let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype)
+        guard let shape = type.staticShape,
+            let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype)
         else { return false }
         let (sum, overflow) = total.addingReportingOverflow(size.count)
         if overflow || sum > interpreterElements { return false }
@@ -124,7 +127,8 @@ public func interpret(_ function: Relay.Function, _ inputs: [NDArray], target: T
                 values[id] = [values[ObjectIdentifier(g.tuple)]?[g.index]].compactMap { $0 }
             case let call as Relay.Call:
                 values[id] = try interpret(call, call.args.map { values[ObjectIdentifier($0)] ?? [] }, target)
-            default: throw ApusError("BACKEND004", "only dataflow can be interpreted", actual: node.schema.key)
+            default:
+                throw ApusError("BACKEND004", "only dataflow can be interpreted", actual: node.schema.key)
             }
         }
         return values[ObjectIdentifier(function.body)] ?? []

@@ -83,7 +83,9 @@ func isViewOnly(_ primitive: Relay.Function) -> Bool {
     guard primitive.params.count == 1 else { return false }
     var e = primitive.body
     while let call = e as? Relay.Call {
-        guard let op = call.op as? Op, ["reshape", "squeeze", "expand_dims"].contains(op.name) else { return false }
+        guard let op = call.op as? Op, ["reshape", "squeeze", "expand_dims"].contains(op.name) else {
+            return false
+        }
         e = call.args[0]
     }
     return e === primitive.params[0]
@@ -108,7 +110,8 @@ public func primFunc(of primitive: Relay.Function, name: String, target: Target)
         case is Relay.Var, is Op: continue
         case let c as Relay.Constant: tensors[id] = [try constantTensor(c)]
         case let t as Relay.Tuple: tensors[id] = t.fields.flatMap { tensors[ObjectIdentifier($0)] ?? [] }
-        case let g as Relay.TupleGetItem: tensors[id] = [tensors[ObjectIdentifier(g.tuple)]?[g.index]].compactMap { $0 }
+        case let g as Relay.TupleGetItem:
+            tensors[id] = [tensors[ObjectIdentifier(g.tuple)]?[g.index]].compactMap { $0 }
         case let call as Relay.Call:
             guard let op = call.op as? Op else {
                 throw ApusError("BACKEND001", "a primitive function may only call operators")
@@ -122,13 +125,16 @@ public func primFunc(of primitive: Relay.Function, name: String, target: Target)
             tensors[id] = try within("operator: \(op.name)") {
                 try implementation.compute(call.attrs, args, call.checkedType)
             }
-        default: throw ApusError("BACKEND001", "a primitive function may only hold operators", actual: node.schema.key)
+        default:
+            throw ApusError(
+                "BACKEND001", "a primitive function may only hold operators", actual: node.schema.key)
         }
     }
     // A result that is an argument, or one of two equal results, is copied: each result has memory of its own.
     var outputs: [Tensor] = []
     for t in tensors[ObjectIdentifier(primitive.body)] ?? [] {
-        let taken = t.op is PlaceholderOp || outputs.contains { $0.op === t.op && $0.valueIndex == t.valueIndex }
+        let taken =
+            t.op is PlaceholderOp || outputs.contains { $0.op === t.op && $0.valueIndex == t.valueIndex }
         outputs.append(taken ? try compute(t.shape, name: "copy", tag: "elemwise") { t[$0] } : t)
     }
     return try createPrimFunc(inputs + outputs, name: name)
@@ -143,7 +149,8 @@ func flattened(_ type: IRType) -> [TensorType] {
 /// A scalar constant as part of the code.
 private func constantTensor(_ c: Relay.Constant) throws -> Tensor {
     guard c.data.shape.isEmpty else {
-        throw ApusError("BACKEND003", "only scalar constants lie inside a primitive function", actual: "\(c.data.shape)")
+        throw ApusError(
+            "BACKEND003", "only scalar constants lie inside a primitive function", actual: "\(c.data.shape)")
     }
     let value = try scalarExpr(c.data)
     return try compute([PrimExpr](), name: "constant", tag: "elemwise") { _ in value }

@@ -54,8 +54,11 @@ struct GraphPlanner {
         var inputs: [ExecutablePlan.TensorSpec] = []
         for (i, p) in function.params.enumerated() {
             let type = try staticType(p)
-            inputs.append(ExecutablePlan.TensorSpec(name: inputNames[i], shape: type.shape, dtype: type.dtype))
-            views[ObjectIdentifier(p)] = [ExecutablePlan.View(.input(i), shape: type.shape, dtype: type.dtype)]
+            inputs.append(
+                ExecutablePlan.TensorSpec(name: inputNames[i], shape: type.shape, dtype: type.dtype))
+            views[ObjectIdentifier(p)] = [
+                ExecutablePlan.View(.input(i), shape: type.shape, dtype: type.dtype)
+            ]
         }
         let nodes = Relay.postOrder(function.body, intoFunctions: false)
         let lastUse = lastUses(nodes, function.body)
@@ -64,7 +67,8 @@ struct GraphPlanner {
             switch node {
             case is Relay.Var, is Op, is GlobalVar, is Relay.Function: continue
             case let c as Relay.Constant: views[ObjectIdentifier(c)] = [try constantView(c)]
-            case let t as Relay.Tuple: views[ObjectIdentifier(t)] = t.fields.flatMap { views[ObjectIdentifier($0)] ?? [] }
+            case let t as Relay.Tuple:
+                views[ObjectIdentifier(t)] = t.fields.flatMap { views[ObjectIdentifier($0)] ?? [] }
             case let g as Relay.TupleGetItem:
                 let fields = views[ObjectIdentifier(g.tuple)] ?? []
                 guard fields.indices.contains(g.index) else { internalError("a tuple lost a field") }
@@ -72,7 +76,8 @@ struct GraphPlanner {
             case let call as Relay.Call: try plan(call, lastUse, &instructions)
             default:
                 throw ApusError(
-                    "BACKEND004", "the graph executor runs straight-line dataflow only", actual: node.schema.key,
+                    "BACKEND004", "the graph executor runs straight-line dataflow only",
+                    actual: node.schema.key,
                     hint: "control flow needs the virtual machine")
             }
             for s in lastUse.dying[i] ?? [] { release(s) }
@@ -187,6 +192,7 @@ struct GraphPlanner {
         if let shape = type.staticShape { return shape }
         throw ApusError(
             "BACKEND007", "the graph executor needs static shapes", at: e.span.map { ["node: \($0)"] } ?? [],
-            actual: "\(type)", hint: "give the dimensions of the inputs at compile time, as --shape NAME=1,3,224,224")
+            actual: "\(type)",
+            hint: "give the dimensions of the inputs at compile time, as --shape NAME=1,3,224,224")
     }
 }

@@ -62,7 +62,8 @@ public enum OpStrategies {
             return [
                 try TOPI.conv2dNCHWc(
                     inputs[0], inputs[1], strides: attrs.ints("strides") ?? [1, 1],
-                    padding: attrs.ints("padding") ?? [0, 0, 0, 0], dilation: attrs.ints("dilation") ?? [1, 1],
+                    padding: attrs.ints("padding") ?? [0, 0, 0, 0],
+                    dilation: attrs.ints("dilation") ?? [1, 1],
                     groups: attrs.int("groups") ?? 1)
             ]
         }

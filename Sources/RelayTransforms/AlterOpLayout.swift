@@ -79,7 +79,9 @@ private struct LayoutRewriter {
                     children[ObjectIdentifier(c)] = try plain(c)
                 }
                 let map = children
-                plainForm[ObjectIdentifier(node)] = try Relay.rebuilt(node) { map[ObjectIdentifier($0)] ?? $0 }
+                plainForm[ObjectIdentifier(node)] = try Relay.rebuilt(node) {
+                    map[ObjectIdentifier($0)] ?? $0
+                }
             }
         }
         return try function.with(body: try plain(function.body))
@@ -139,7 +141,8 @@ private struct LayoutRewriter {
             let attrs = call.attrs.setting("layout", .string(blockedLayout))
             return try Relay.Call(op, [try blocked(call.args[0])], attrs, span: call.span)
         case "mean", "sum", "max", "min":
-            guard isBlocked(call.args[0]), call.attrs.ints("axis") == [2, 3], call.attrs.bool("keepdims") == true,
+            guard isBlocked(call.args[0]), call.attrs.ints("axis") == [2, 3],
+                call.attrs.bool("keepdims") == true,
                 call.attrs.bool("exclude") != true
             else { return nil }
             return try Relay.Call(op, [try blocked(call.args[0])], call.attrs, span: call.span)
@@ -150,7 +153,8 @@ private struct LayoutRewriter {
                 "reshape", [try plain(call.args[1])], ["newshape": .ints([shape[0] / block, 1, 1, block])])
             return try Relay.call("add", [try blocked(call.args[0]), bias])
         default:
-            guard let pattern = op[Relay.opPattern], pattern <= .broadcast, call.args.contains(where: { isBlocked($0) })
+            guard let pattern = op[Relay.opPattern], pattern <= .broadcast,
+                call.args.contains(where: { isBlocked($0) })
             else { return nil }
             return try elementwise(call)
         }
@@ -225,7 +229,8 @@ private struct LayoutRewriter {
         return try Relay.call(
             "nn.contrib_conv2d_NCHWc", [data, packed],
             [
-                "strides": attrs["strides"] ?? .ints([1, 1]), "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
+                "strides": attrs["strides"] ?? .ints([1, 1]),
+                "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
                 "dilation": attrs["dilation"] ?? .ints([1, 1]), "groups": .int(groups),
             ])
     }
@@ -235,7 +240,8 @@ private struct LayoutRewriter {
     private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
         guard call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
             let type = call.tensorType, type.dtype == .float32, call.args[1].tensorType?.dtype == .float32,
-            let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape, dataShape.count >= 1
+            let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape,
+            dataShape.count >= 1
         else { return nil }
         let n = weight[0]
         let k = weight[1]

@@ -17,7 +17,9 @@ public let deadCodeElimination = FunctionPass<Relay.Function>(
     // Dropping one binding may free another that its value used.
     while true {
         var used: Set<ObjectIdentifier> = []
-        for node in Relay.postOrder(body) where node.exprKind == .variable { used.insert(ObjectIdentifier(node)) }
+        for node in Relay.postOrder(body) where node.exprKind == .variable {
+            used.insert(ObjectIdentifier(node))
+        }
         let uses = Relay.useCounts(body)
         let next = try Relay.rewrite(body) { old, node in
             if let item = node as? Relay.TupleGetItem, let tuple = item.tuple as? Relay.Tuple {
@@ -38,7 +40,9 @@ public let deadCodeElimination = FunctionPass<Relay.Function>(
 
 /// Whether evaluating `e` may do more than yield a value.
 private func hasEffect(_ e: RelayExpr) -> Bool {
-    Relay.postOrder(e).contains { $0.exprKind == .refWrite || $0.exprKind == .refCreate || $0.exprKind == .refRead }
+    Relay.postOrder(e).contains {
+        $0.exprKind == .refWrite || $0.exprKind == .refCreate || $0.exprKind == .refRead
+    }
 }
 
 /// Merges calls of one operator with the same operands and attributes, and constants of the same contents.
@@ -96,7 +100,8 @@ private func sameValue(_ a: RelayExpr, _ b: RelayExpr) -> Bool {
     case (let a as Relay.Tuple, let b as Relay.Tuple):
         return a.fields.count == b.fields.count && zip(a.fields, b.fields).allSatisfy { $0 === $1 }
     case (let a as Relay.Constant, let b as Relay.Constant):
-        return a.data.dtype == b.data.dtype && a.data.shape == b.data.shape && a.data.hasSameContents(as: b.data)
+        return a.data.dtype == b.data.dtype && a.data.shape == b.data.shape
+            && a.data.hasSameContents(as: b.data)
     default: return false
     }
 }

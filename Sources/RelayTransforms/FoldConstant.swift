@@ -42,7 +42,9 @@ public func foldConstant(evaluate: @escaping ConstantEvaluator) -> some Pass {
         let tensors = roots.filter { $0.tensorType != nil }
         if tensors.isEmpty { return function }
         let values = try evaluate(Relay.Function([], Relay.Tuple(tensors)))
-        guard values.count == tensors.count else { internalError("the evaluator returned \(values.count) values") }
+        guard values.count == tensors.count else {
+            internalError("the evaluator returned \(values.count) values")
+        }
         var value: [ObjectIdentifier: RelayExpr] = [:]
         for (node, v) in zip(tensors, values) {
             value[ObjectIdentifier(node)] = Relay.Constant(v, span: node.span)

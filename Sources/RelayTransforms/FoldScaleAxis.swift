@@ -42,7 +42,9 @@ private struct Layer {
     let dataAxis: Int
 
     init?(_ e: RelayExpr) {
-        guard let call = e as? Relay.Call, let op = call.op as? Op, let type = call.tensorType else { return nil }
+        guard let call = e as? Relay.Call, let op = call.op as? Op, let type = call.tensorType else {
+            return nil
+        }
         switch op.name {
         case "nn.conv1d", "nn.conv2d", "nn.conv3d":
             guard let layout = call.attrs.string("data_layout"), layout.hasPrefix("NC"),
@@ -65,7 +67,8 @@ private struct Layer {
         guard let type = weight.tensorType else { return call }
         let factor = try reshaped(scale, rank: type.rank, axis: weightOutAxis)
         let product = try Relay.call("multiply", [weight, factor])
-        return try Relay.Call(call.op, [call.args[0], product] + call.args.dropFirst(2), call.attrs, span: call.span)
+        return try Relay.Call(
+            call.op, [call.args[0], product] + call.args.dropFirst(2), call.attrs, span: call.span)
     }
 }
 
@@ -89,7 +92,9 @@ private func channelConstant(_ e: RelayExpr, shape: [Int], axis: Int) -> Relay.C
     return constant
 }
 
-private func isOnlyUse(_ e: RelayExpr, _ uses: [ObjectIdentifier: Int]) -> Bool { uses[ObjectIdentifier(e)] == 1 }
+private func isOnlyUse(_ e: RelayExpr, _ uses: [ObjectIdentifier: Int]) -> Bool {
+    uses[ObjectIdentifier(e)] == 1
+}
 
 /// A multiplication behind a layer, or behind a layer and its bias.
 private func backward(
@@ -103,7 +108,8 @@ private func backward(
         if let layer = Layer(data), let s = channelConstant(scale, shape: shape, axis: layer.dataAxis) {
             return try layer.scaled(by: s)
         }
-        guard let sum = data as? Relay.Call, let op = sum.op as? Op, op.name == "add" || op.name == "nn.bias_add",
+        guard let sum = data as? Relay.Call, let op = sum.op as? Op,
+            op.name == "add" || op.name == "nn.bias_add",
             let oldSum = old as? Relay.Call
         else { continue }
         let sides: [(Int, Int)] = op.name == "add" ? [(0, 1), (1, 0)] : [(0, 1)]
@@ -118,7 +124,9 @@ private func backward(
                 let product = try Relay.call("multiply", [bias, flat])
                 return try Relay.Call(op, [try layer.scaled(by: s), product], sum.attrs, span: sum.span)
             }
-            guard let bias = channelConstant(sum.args[y], shape: shape, axis: layer.dataAxis) else { continue }
+            guard let bias = channelConstant(sum.args[y], shape: shape, axis: layer.dataAxis) else {
+                continue
+            }
             let product = try Relay.call("multiply", [bias, s])
             return try Relay.call("add", [try layer.scaled(by: s), product])
         }

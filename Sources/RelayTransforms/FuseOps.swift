@@ -189,7 +189,8 @@ private struct FusionGrouping {
         group[a] = b
         size[b] += size[a]
         // An anchor makes the whole group an anchor's group: a second one may not join.
-        groupPattern[b] = groupPattern[a] == .tuple ? groupPattern[b] : Swift.max(groupPattern[a], groupPattern[b])
+        groupPattern[b] =
+            groupPattern[a] == .tuple ? groupPattern[b] : Swift.max(groupPattern[a], groupPattern[b])
     }
 
     private func find(_ i: Int) -> Int {
@@ -219,7 +220,9 @@ private struct FusionGrouping {
                 }
             }
         }
-        guard let body = done[ObjectIdentifier(function.body)] else { internalError("FuseOps lost the result") }
+        guard let body = done[ObjectIdentifier(function.body)] else {
+            internalError("FuseOps lost the result")
+        }
         return try function.with(body: body)
     }
 
@@ -251,7 +254,9 @@ private struct FusionGrouping {
             }
             local[ObjectIdentifier(node)] = try Relay.rebuilt(node) { local[ObjectIdentifier($0)] ?? $0 }
         }
-        guard let body = local[ObjectIdentifier(graph.nodes[root])] else { internalError("FuseOps lost a group") }
+        guard let body = local[ObjectIdentifier(graph.nodes[root])] else {
+            internalError("FuseOps lost a group")
+        }
         let function = Relay.Function(params, body, Attrs(["primitive": true]))
         return try Relay.Call(function, args, span: graph.nodes[root].span)
     }

@@ -28,7 +28,8 @@ private func pointwise(_ call: Relay.Call) throws -> RelayExpr? {
         let output = call.tensorType?.staticShape, let input = call.args[0].tensorType?.staticShape,
         call.tensorType?.dtype == call.args[0].tensorType?.dtype,
         a.ints("strides") == [weight[2], weight[3]], a.ints("dilation") ?? [1, 1] == [1, 1],
-        (a.ints("padding") ?? []).allSatisfy({ $0 == 0 }), (a.ints("output_padding") ?? []).allSatisfy({ $0 == 0 })
+        (a.ints("padding") ?? []).allSatisfy({ $0 == 0 }),
+        (a.ints("output_padding") ?? []).allSatisfy({ $0 == 0 })
     else { return nil }
     let (c, o, kh, kw) = (weight[0], weight[1], weight[2], weight[3])
     let channels = o * kh * kw

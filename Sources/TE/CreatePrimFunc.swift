@@ -8,7 +8,8 @@ import ApusTIR
 /// allocates the intermediate buffers. `args` are the parameters in order: inputs (placeholders) and outputs.
 ///
 /// Throws TE003 where an input is not among the parameters.
-public func createPrimFunc(_ args: [Tensor], name: String = "main", attrs: Attrs = .empty) throws -> PrimFunc {
+public func createPrimFunc(_ args: [Tensor], name: String = "main", attrs: Attrs = .empty) throws -> PrimFunc
+{
     var builder = PrimFuncBuilder(args)
     return try builder.build(args, name: name, attrs: attrs)
 }
@@ -43,7 +44,9 @@ private struct PrimFuncBuilder {
         }
         for op in postOrder(args) { try emit(op) }
         let root = Block("root", body: SeqStmt.flat(stmts), allocBuffers: allocated)
-        var all = Attrs([(key: "global_symbol", value: .string(name)), (key: "tir.noalias", value: .bool(true))])
+        var all = Attrs([
+            (key: "global_symbol", value: .string(name)), (key: "tir.noalias", value: .bool(true)),
+        ])
         for e in attrs.entries { all = all.setting(e.key, e.value) }
         return PrimFunc(map.map { $0.param }, bufferMap: map, body: BlockRealize([], root), attrs: all)
     }
@@ -112,7 +115,8 @@ private struct PrimFuncBuilder {
         let bufferOf = buffers
         func lowered(_ e: PrimExpr) -> PrimExpr {
             if e.kind == .variable { return map[unsafeDowncast(e, to: Var.self)] ?? e }
-            if let load = e as? ProducerLoad, let t = load.producer as? Tensor, let b = bufferOf[TensorKey(t)] {
+            if let load = e as? ProducerLoad, let t = load.producer as? Tensor, let b = bufferOf[TensorKey(t)]
+            {
                 return BufferLoad(b, load.indices.map { lowered($0) })
             }
             return mapChildren(of: e) { lowered($0) }
@@ -133,7 +137,8 @@ private struct PrimFuncBuilder {
         if !op.tag.isEmpty { attrs = attrs.setting("tag", .string(op.tag)) }
         let block = Block(
             outputs[0].name, iterVars: iterVars, reads: readRegions(of: body, except: Set(outputs)),
-            writes: outputs.map { BufferRegion($0, point: point) }, body: body, initial: initial, annotations: attrs)
+            writes: outputs.map { BufferRegion($0, point: point) }, body: body, initial: initial,
+            annotations: attrs)
         var stmt: Stmt = BlockRealize(loops.map { $0.loopVar }, block)
         for l in loops.reversed() { stmt = For(l.loopVar, l.dom.min, l.dom.extent, body: stmt) }
         stmts.append(stmt)
@@ -182,7 +187,9 @@ private struct PrimFuncBuilder {
     private func isAffineLike(_ e: PrimExpr) -> Bool {
         var plain = true
         postOrderVisit(e) { x in
-            if x.kind == .bufferLoad || x.kind == .call || x.kind == .let || x.kind == .select { plain = false }
+            if x.kind == .bufferLoad || x.kind == .call || x.kind == .let || x.kind == .select {
+                plain = false
+            }
         }
         return plain
     }

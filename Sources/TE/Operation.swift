@@ -5,11 +5,14 @@ import ApusSupport
 import ApusTIR
 
 /// An input tensor.
-public func placeholder(_ shape: [PrimExpr], _ dtype: DataType = .float32, name: String = "placeholder") -> Tensor {
+public func placeholder(_ shape: [PrimExpr], _ dtype: DataType = .float32, name: String = "placeholder")
+    -> Tensor
+{
     PlaceholderOp(name: name, shape: shape, dtype: dtype).output()
 }
 
-public func placeholder(_ shape: [Int], _ dtype: DataType = .float32, name: String = "placeholder") -> Tensor {
+public func placeholder(_ shape: [Int], _ dtype: DataType = .float32, name: String = "placeholder") -> Tensor
+{
     placeholder(shape.map { IntImm($0) }, dtype, name: name)
 }
 
@@ -49,7 +52,9 @@ public func reduceAxis(_ extent: PrimExpr, name: String = "k") -> IterVar {
     IterVar(IRRange(extent: extent), Var(name), .commReduce)
 }
 
-public func reduceAxis(_ extent: Int, name: String = "k") -> IterVar { reduceAxis(IntImm(extent), name: name) }
+public func reduceAxis(_ extent: Int, name: String = "k") -> IterVar {
+    reduceAxis(IntImm(extent), name: name)
+}
 
 private func reducer(_ dtype: DataType, _ identity: PrimExpr, _ f: (Var, Var) -> PrimExpr) -> CommReducer {
     let x = Var("x", dtype: dtype)
@@ -95,7 +100,8 @@ public func reduceTuple(_ combiner: CommReducer, _ source: [PrimExpr], _ axes: [
 /// Tensors computed by a statement: `body` gets one compact buffer an input and an output, and must define every
 /// element of the outputs.
 public func extern(
-    _ outputs: [(shape: [PrimExpr], dtype: DataType)], inputs: [Tensor], name: String = "extern", tag: String = "",
+    _ outputs: [(shape: [PrimExpr], dtype: DataType)], inputs: [Tensor], name: String = "extern",
+    tag: String = "",
     attrs: Attrs = .empty, _ body: ([Buffer], [Buffer]) throws -> Stmt
 ) rethrows -> [Tensor] {
     var inputBuffers: [Buffer] = []

@@ -191,7 +191,8 @@ public final class ExternOp: Operation, @unchecked Sendable {
     public let body: Stmt
 
     init(
-        name: String, tag: String, attrs: Attrs, inputs: [Tensor], inputBuffers: [Buffer], outputBuffers: [Buffer],
+        name: String, tag: String, attrs: Attrs, inputs: [Tensor], inputBuffers: [Buffer],
+        outputBuffers: [Buffer],
         body: Stmt
     ) {
         self.inputs = inputs

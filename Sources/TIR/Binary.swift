@@ -57,7 +57,8 @@ private func operands(_ reader: inout FieldReader, _ key: String) throws -> (Pri
     let a: PrimExpr = try reader.next()
     let b: PrimExpr = try reader.next()
     guard a.dtype == b.dtype else {
-        throw ApusError("TIR001", "the operands of \(key) differ in type", expected: "\(a.dtype)", actual: "\(b.dtype)")
+        throw ApusError(
+            "TIR001", "the operands of \(key) differ in type", expected: "\(a.dtype)", actual: "\(b.dtype)")
     }
     return (a, b)
 }
@@ -190,7 +191,9 @@ private let maxSchema = NodeSchema(
 
 /// `a == b`
 public final class EQ: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .eq }
     public override class var schema: NodeSchema { eqSchema }
 }
@@ -204,7 +207,9 @@ private let eqSchema = NodeSchema(
 
 /// `a != b`
 public final class NE: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .ne }
     public override class var schema: NodeSchema { neSchema }
 }
@@ -218,7 +223,9 @@ private let neSchema = NodeSchema(
 
 /// `a < b`
 public final class LT: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .lt }
     public override class var schema: NodeSchema { ltSchema }
 }
@@ -232,7 +239,9 @@ private let ltSchema = NodeSchema(
 
 /// `a <= b`
 public final class LE: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .le }
     public override class var schema: NodeSchema { leSchema }
 }
@@ -246,7 +255,9 @@ private let leSchema = NodeSchema(
 
 /// `a > b`
 public final class GT: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .gt }
     public override class var schema: NodeSchema { gtSchema }
 }
@@ -260,7 +271,9 @@ private let gtSchema = NodeSchema(
 
 /// `a >= b`
 public final class GE: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .ge }
     public override class var schema: NodeSchema { geSchema }
 }
@@ -274,7 +287,9 @@ private let geSchema = NodeSchema(
 
 /// Both; short-circuit.
 public final class And: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .and }
     public override class var schema: NodeSchema { andSchema }
 }
@@ -288,7 +303,9 @@ private let andSchema = NodeSchema(
 
 /// Either; short-circuit.
 public final class Or: BinaryExpr, @unchecked Sendable {
-    public init(_ a: PrimExpr, _ b: PrimExpr) { super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes))) }
+    public init(_ a: PrimExpr, _ b: PrimExpr) {
+        super.init(a, b, dtype: DataType.bool.with(lanes: Int(a.dtype.lanes)))
+    }
     public override var kind: PrimExprKind { .or }
     public override class var schema: NodeSchema { orSchema }
 }

@@ -129,7 +129,8 @@ private let blockRealizeSchema = NodeSchema(
         let block: Block = try $0.next()
         guard iterValues.count == block.iterVars.count else {
             throw ApusError(
-                "TIR006", "a block needs one value an iteration variable", expected: "\(block.iterVars.count)",
+                "TIR006", "a block needs one value an iteration variable",
+                expected: "\(block.iterVars.count)",
                 actual: "\(iterValues.count)")
         }
         return BlockRealize(iterValues, predicate: predicate, block)

@@ -19,7 +19,8 @@ public final class Buffer: Node, @unchecked Sendable {
     public let alignment: Int
 
     public init(
-        data: Var, dtype: DataType, shape: [PrimExpr], strides: [PrimExpr] = [], elemOffset: PrimExpr = IntImm(0),
+        data: Var, dtype: DataType, shape: [PrimExpr], strides: [PrimExpr] = [],
+        elemOffset: PrimExpr = IntImm(0),
         name: String, alignment: Int = 0
     ) {
         self.name = name
@@ -101,7 +102,9 @@ public final class BufferRegion: Node, @unchecked Sendable {
     }
 
     /// The whole buffer.
-    public convenience init(all buffer: Buffer) { self.init(buffer, buffer.shape.map { IRRange(extent: $0) }) }
+    public convenience init(all buffer: Buffer) {
+        self.init(buffer, buffer.shape.map { IRRange(extent: $0) })
+    }
 
     /// One element.
     public convenience init(_ buffer: Buffer, point indices: [PrimExpr]) {

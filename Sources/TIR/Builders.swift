@@ -237,8 +237,12 @@ public func floorModulo(_ x: Int, _ y: Int) -> Int? {
 
 public func floorDiv(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { binary(.floorDiv, a, b) }
 public func floorMod(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { binary(.floorMod, a, b) }
-public func floorDiv(_ a: PrimExpr, _ b: Int) -> PrimExpr { binary(.floorDiv, a, IntImm(b, dtype: a.dtype.element)) }
-public func floorMod(_ a: PrimExpr, _ b: Int) -> PrimExpr { binary(.floorMod, a, IntImm(b, dtype: a.dtype.element)) }
+public func floorDiv(_ a: PrimExpr, _ b: Int) -> PrimExpr {
+    binary(.floorDiv, a, IntImm(b, dtype: a.dtype.element))
+}
+public func floorMod(_ a: PrimExpr, _ b: Int) -> PrimExpr {
+    binary(.floorMod, a, IntImm(b, dtype: a.dtype.element))
+}
 /// `ceil(a / b)` for positive `b`.
 public func ceilDiv(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { floorDiv(a + b - 1, b) }
 public func truncDiv(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { binary(.div, a, b) }

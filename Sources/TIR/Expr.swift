@@ -88,7 +88,8 @@ public final class BufferLoad: TIRExpr, @unchecked Sendable {
         self.buffer = buffer
         self.indices = indices
         let lanes = Int(indices.last?.dtype.lanes ?? 1)
-        super.init(dtype: lanes == 1 ? buffer.dtype : buffer.dtype.with(lanes: lanes * Int(buffer.dtype.lanes)))
+        super.init(
+            dtype: lanes == 1 ? buffer.dtype : buffer.dtype.with(lanes: lanes * Int(buffer.dtype.lanes)))
     }
 
     deinit { reclaim(&indices) }

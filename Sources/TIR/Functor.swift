@@ -10,7 +10,8 @@ import ApusSupport
 public func forEachChild(of e: PrimExpr, _ body: (PrimExpr) throws -> Void) rethrows {
     switch e.kind {
     case .intImm, .floatImm, .stringImm, .variable: break
-    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
+    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and,
+        .or:
         let e = unsafeDowncast(e, to: BinaryExpr.self)
         try body(e.a)
         try body(e.b)
@@ -69,7 +70,8 @@ public func mapChildren(
 ) rethrows -> PrimExpr {
     switch e.kind {
     case .intImm, .floatImm, .stringImm, .variable: return e
-    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
+    case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and,
+        .or:
         let e = unsafeDowncast(e, to: BinaryExpr.self)
         let a = try body(e.a)
         let b = try body(e.b)
@@ -289,9 +291,11 @@ public func mapChildren(
         let initial = try s.initial.map(stmt)
         let body = try stmt(s.body)
         let same =
-            zip(iterVars, s.iterVars).allSatisfy { $0 === $1 } && zip(allocs, s.allocBuffers).allSatisfy { $0 === $1 }
+            zip(iterVars, s.iterVars).allSatisfy { $0 === $1 }
+            && zip(allocs, s.allocBuffers).allSatisfy { $0 === $1 }
             && zip(reads, s.reads).allSatisfy { $0 === $1 } && zip(writes, s.writes).allSatisfy { $0 === $1 }
-            && zip(matches, s.matchBuffers).allSatisfy { $0 === $1 } && initial === s.initial && body === s.body
+            && zip(matches, s.matchBuffers).allSatisfy { $0 === $1 } && initial === s.initial
+            && body === s.body
         return same
             ? s
             : s.with(
@@ -302,7 +306,9 @@ public func mapChildren(
         let values = try mapAll(s.iterValues, expr)
         let predicate = try expr(s.predicate)
         let inner = try stmt(s.block)
-        guard let block = inner as? Block else { internalError("a block was replaced by another kind of statement") }
+        guard let block = inner as? Block else {
+            internalError("a block was replaced by another kind of statement")
+        }
         return values == nil && predicate === s.predicate && block === s.block
             ? s : BlockRealize(values ?? s.iterValues, predicate: predicate, block)
     case .allocate:
@@ -319,7 +325,9 @@ open class StmtExprVisitor {
     open func visit(_ e: PrimExpr) { visitChildren(of: e) }
     open func visit(_ s: Stmt) { visitChildren(of: s) }
     public final func visitChildren(of e: PrimExpr) { forEachChild(of: e) { visit($0) } }
-    public final func visitChildren(of s: Stmt) { forEachChild(of: s, expr: { visit($0) }, stmt: { visit($0) }) }
+    public final func visitChildren(of s: Stmt) {
+        forEachChild(of: s, expr: { visit($0) }, stmt: { visit($0) })
+    }
 }
 
 /// Rebuilds statements and expressions; override what changes and call `super` (or `mutateChildren`) for the rest.

@@ -22,12 +22,16 @@ public let callEffectKey = OpAttrKey<CallEffect>("TCallEffectKind")
 public enum Intrinsics {
     /// Unary functions of one floating value, result of the same type.
     public static let unaryFloat: [String] = [
-        "exp", "exp2", "exp10", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf",
-        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil",
+        "exp", "exp2", "exp10", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid",
+        "erf",
+        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor",
+        "ceil",
         "trunc", "nearbyint", "round", "fabs",
     ]
     /// Binary functions of two values of one floating type.
-    public static let binaryFloat: [String] = ["pow", "atan2", "fmod", "hypot", "copysign", "nextafter", "ldexp"]
+    public static let binaryFloat: [String] = [
+        "pow", "atan2", "fmod", "hypot", "copysign", "nextafter", "ldexp",
+    ]
     /// Predicates of one floating value.
     public static let predicates: [String] = ["isnan", "isinf", "isfinite"]
     /// Functions of one or two integers of one type.
@@ -87,7 +91,9 @@ public func tanh(_ x: PrimExpr) -> PrimExpr { unary("tanh", x) }
 public func sigmoid(_ x: PrimExpr) -> PrimExpr { unary("sigmoid", x) }
 public func erf(_ x: PrimExpr) -> PrimExpr { unary("erf", x) }
 public func pow(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { intrinsic("pow", a.dtype, [a, b]) }
-public func isNaN(_ x: PrimExpr) -> PrimExpr { intrinsic("isnan", .bool.with(lanes: Int(x.dtype.lanes)), [x]) }
+public func isNaN(_ x: PrimExpr) -> PrimExpr {
+    intrinsic("isnan", .bool.with(lanes: Int(x.dtype.lanes)), [x])
+}
 public func bitwise(_ name: String, _ args: PrimExpr...) -> PrimExpr { intrinsic(name, args[0].dtype, args) }
 
 /// The effect of evaluating `call`; unknown functions may do anything.

@@ -61,7 +61,8 @@ public final class PrimFunc: BaseFunc, @unchecked Sendable {
 private let primFuncSchema = NodeSchema(
     "tir.PrimFunc", PrimFunc.self,
     [
-        .definition("params", \.params), .field("mapParams", \.mapParams), .definition("mapBuffers", \.mapBuffers),
+        .definition("params", \.params), .field("mapParams", \.mapParams),
+        .definition("mapBuffers", \.mapBuffers),
         .field("attrs", \.attrs), .field("body", \.body),
     ], identity: .graph,
     make: {
@@ -81,9 +82,11 @@ private let primFuncSchema = NodeSchema(
 public enum TIRNodes {
     public static let all: [NodeSchema] =
         binarySchemas + [
-            Var.schema, IterVar.schema, Buffer.schema, BufferRegion.schema, Cast.schema, Not.schema, Select.schema,
+            Var.schema, IterVar.schema, Buffer.schema, BufferRegion.schema, Cast.schema, Not.schema,
+            Select.schema,
             BufferLoad.schema, ProducerLoad.schema, Ramp.schema, Broadcast.schema, Shuffle.schema, Let.schema,
-            Call.schema, CommReducer.schema, Reduce.schema, LetStmt.schema, AttrStmt.schema, AssertStmt.schema,
+            Call.schema, CommReducer.schema, Reduce.schema, LetStmt.schema, AttrStmt.schema,
+            AssertStmt.schema,
             BufferStore.schema, SeqStmt.schema, IfThenElse.schema, Evaluate.schema, For.schema, While.schema,
             Allocate.schema, MatchBufferRegion.schema, Block.schema, BlockRealize.schema, PrimFunc.schema,
         ]

@@ -5,7 +5,8 @@ import ApusSupport
 
 /// The closed set of statements.
 public enum StmtKind: UInt8, Sendable, CaseIterable {
-    case letStmt, attr, assert, bufferStore, seq, ifThenElse, evaluate, forLoop, whileLoop, block, blockRealize
+    case letStmt, attr, assert, bufferStore, seq, ifThenElse, evaluate, forLoop, whileLoop, block,
+        blockRealize
     case allocate
 }
 
@@ -215,7 +216,9 @@ private let evaluateSchema = NodeSchema(
     "tir.Evaluate", Evaluate.self, [.field("value", \.value)], make: { Evaluate(try $0.next()) })
 
 /// How a loop runs.
-public enum ForKind: String, Sendable, FieldConvertible { case serial, parallel, vectorized, unrolled, threadBinding }
+public enum ForKind: String, Sendable, FieldConvertible {
+    case serial, parallel, vectorized, unrolled, threadBinding
+}
 
 /// `for loopVar in min ..< min + extent`
 public final class For: Stmt, @unchecked Sendable {

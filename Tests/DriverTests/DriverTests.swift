@@ -31,7 +31,9 @@ private func expectSame(_ a: PrimFunc, _ b: PrimFunc) throws {
         return arrays
     }
     for (x, y) in zip(try run(a), try run(b)) {
-        for (p, q) in zip(try x.toDoubles(), try y.toDoubles()) { #expect(abs(p - q) <= 1e-5 * max(1, abs(q))) }
+        for (p, q) in zip(try x.toDoubles(), try y.toDoubles()) {
+            #expect(abs(p - q) <= 1e-5 * max(1, abs(q)))
+        }
     }
 }
 

@@ -16,7 +16,8 @@ private func expectAgreement(
     var inputs: [NDArray] = []
     for (i, p) in function.params.enumerated() {
         let type = try #require(p.tensorType)
-        inputs.append(NDArray.random(shape: try #require(type.staticShape), dtype: type.dtype, seed: UInt64(i + 7)))
+        inputs.append(
+            NDArray.random(shape: try #require(type.staticShape), dtype: type.dtype, seed: UInt64(i + 7)))
     }
     let expected = try interpret(function, inputs, target: target)
     for level in levels {
@@ -31,18 +32,23 @@ private func expectAgreement(
             let b = try e.toDoubles()
             let scale = b.map { abs($0) }.max() ?? 0
             let worst = zip(a, b).map { abs($0 - $1) }.max() ?? 0
-            #expect(worst <= tolerance * scale + 1e-6, "level \(level), output \(i)", sourceLocation: sourceLocation)
+            #expect(
+                worst <= tolerance * scale + 1e-6, "level \(level), output \(i)",
+                sourceLocation: sourceLocation)
         }
     }
 }
 
-private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Constant(NDArray.random(shape: shape, seed: seed)) }
+private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
+    Relay.Constant(NDArray.random(shape: shape, seed: seed))
+}
 
 @Suite struct CompileTests {
     init() { Relay.registerAll() }
 
     @Test(arguments: [
-        (16, 16, 8, 3, 1, 1), (16, 32, 7, 3, 2, 1), (3, 16, 9, 3, 2, 1), (16, 16, 14, 1, 1, 0), (32, 16, 7, 1, 2, 0),
+        (16, 16, 8, 3, 1, 1), (16, 32, 7, 3, 2, 1), (3, 16, 9, 3, 2, 1), (16, 16, 14, 1, 1, 0),
+        (32, 16, 7, 1, 2, 0),
         (5, 7, 6, 3, 1, 1), (24, 24, 10, 5, 1, 2), (8, 48, 13, 1, 1, 0),
     ])
     func convolution(_ c: (Int, Int, Int, Int, Int, Int)) throws {
@@ -67,7 +73,7 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Consta
                 "kernel_size": .ints([c.2, c.2]), "channels": .int(c.0), "groups": .int(c.0),
                 "strides": .ints([c.3, c.3]), "padding": .ints([p, p, p, p]),
             ])
-        try expectAgreement(Relay.Function([x], try Relay.call("clip", [y, ], ["a_min": 0.0, "a_max": 6.0])))
+        try expectAgreement(Relay.Function([x], try Relay.call("clip", [y], ["a_min": 0.0, "a_max": 6.0])))
     }
 
     @Test func residualBlockWithPooling() throws {
@@ -80,7 +86,8 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Consta
         let first = try Relay.call("nn.relu", [try conv(x, 1)])
         let second = try Relay.call("nn.relu", [try Relay.call("add", [try conv(first, 2), x])])
         let pooled = try Relay.call(
-            "nn.max_pool2d", [second], ["pool_size": .ints([3, 3]), "strides": .ints([2, 2]), "padding": .ints([1, 1, 1, 1])])
+            "nn.max_pool2d", [second],
+            ["pool_size": .ints([3, 3]), "strides": .ints([2, 2]), "padding": .ints([1, 1, 1, 1])])
         let mean = try Relay.call("mean", [pooled], ["axis": .ints([2, 3]), "keepdims": true])
         let flat = try Relay.call("reshape", [mean], ["newshape": .ints([1, 16])])
         let dense = try Relay.call("nn.dense", [flat, weights([10, 16], 3)])
@@ -99,8 +106,10 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Consta
         let k = Relay.Var("k", shape: [2, 8, 16])
         let v = Relay.Var("v", shape: [2, 8, 16])
         let kt = try Relay.call("transpose", [k], ["axes": .ints([0, 2, 1])])
-        let scores = try Relay.call("nn.batch_matmul", [q, kt], ["transpose_a": false, "transpose_b": false])
-        let p = try Relay.call("nn.softmax", [try Relay.call("multiply", [scores, try Relay.scalar(0.25, .float32)])])
+        let scores = try Relay.call(
+            "nn.batch_matmul", [q, kt], ["transpose_a": false, "transpose_b": false])
+        let p = try Relay.call(
+            "nn.softmax", [try Relay.call("multiply", [scores, try Relay.scalar(0.25, .float32)])])
         let y = try Relay.call("nn.batch_matmul", [p, v], ["transpose_a": false, "transpose_b": false])
         let n = try Relay.call("nn.layer_norm", [y, weights([16], 1), weights([16], 2)])
         try expectAgreement(Relay.Function([q, k, v], n))
@@ -172,7 +181,8 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr { Relay.Consta
         let x = Relay.Var("x", shape: [1, 16, 8, 8])
         let y = try Relay.call(
             "nn.conv2d", [x, weights([16, 16, 3, 3], 1)], ["kernel_size": .ints([3, 3]), "channels": 16])
-        try expectAgreement(Relay.Function([x], try Relay.call("tanh", [y])), levels: [3], target: try Target("c"))
+        try expectAgreement(
+            Relay.Function([x], try Relay.call("tanh", [y])), levels: [3], target: try Target("c"))
     }
 
     @Test func symbolicShapesAreRefused() throws {

@@ -32,7 +32,8 @@ private func expectPass(
 private let tinyEvaluator: ConstantEvaluator = { function in
     func value(_ e: RelayExpr) throws -> NDArray {
         if let c = e as? Relay.Constant { return c.data }
-        guard let call = e as? Relay.Call, let op = call.op as? Op, let shape = call.tensorType?.staticShape else {
+        guard let call = e as? Relay.Call, let op = call.op as? Op, let shape = call.tensorType?.staticShape
+        else {
             throw ApusError("TEST001", "not closed")
         }
         let args = try call.args.map(value)
@@ -147,7 +148,8 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         let x = Relay.Var("x", shape: [2])
         let c = Relay.Constant(NDArray([Float(2), 3], shape: [2]))
         let product = try Relay.call("multiply", [c, c])
-        let module = IRModule(Relay.Function([x], try Relay.call("add", [x, try Relay.call("add", [product, c])])))
+        let module = IRModule(
+            Relay.Function([x], try Relay.call("add", [x, try Relay.call("add", [product, c])])))
         let result = try foldConstant(evaluate: tinyEvaluator).run(module)
         let body = try #require((result["main"] as? Relay.Function)?.body as? Relay.Call)
         let folded = try #require(body.args[1] as? Relay.Constant)
@@ -177,9 +179,12 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         let conv = try Relay.call("nn.conv2d", [x, w], ["kernel_size": .ints([1, 1]), "channels": 3])
         let before = IRModule(Relay.Function([x, w], try Relay.call("multiply", [conv, s])))
         let result = try foldScaleAxis.run(before)
-        let scaled = try Relay.call("multiply", [w, try Relay.call("reshape", [s], ["newshape": .ints([3, 1, 1, 1])])])
+        let scaled = try Relay.call(
+            "multiply", [w, try Relay.call("reshape", [s], ["newshape": .ints([3, 1, 1, 1])])])
         let expected = IRModule(
-            Relay.Function([x, w], try Relay.call("nn.conv2d", [x, scaled], ["kernel_size": .ints([1, 1]), "channels": 3])))
+            Relay.Function(
+                [x, w],
+                try Relay.call("nn.conv2d", [x, scaled], ["kernel_size": .ints([1, 1]), "channels": 3])))
         #expect(structuralEqual(result, expected))
     }
 
@@ -191,7 +196,8 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         let b = Relay.Constant(NDArray([Float(4), 5, 6], shape: [3, 1, 1]))
         let conv = try Relay.call("nn.conv2d", [x, w], ["kernel_size": .ints([1, 1]), "channels": 3])
         let biased = try Relay.call("add", [conv, b])
-        let result = try foldScaleAxis.run(IRModule(Relay.Function([x, w], try Relay.call("multiply", [biased, s]))))
+        let result = try foldScaleAxis.run(
+            IRModule(Relay.Function([x, w], try Relay.call("multiply", [biased, s]))))
         let body = try #require((result["main"] as? Relay.Function)?.body as? Relay.Call)
         #expect((body.op as? Op)?.name == "add")
         #expect(((body.args[0] as? Relay.Call)?.op as? Op)?.name == "nn.conv2d")
@@ -204,7 +210,8 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         let w = Relay.Var("w", shape: [3, 2, 1, 1])
         let s = Relay.Constant(NDArray([Float(1), 2, 3], shape: [3, 1, 1]))
         let conv = try Relay.call("nn.conv2d", [x, w], ["kernel_size": .ints([1, 1]), "channels": 3])
-        let module = IRModule(Relay.Function([x, w], Relay.Tuple([conv, try Relay.call("multiply", [conv, s])])))
+        let module = IRModule(
+            Relay.Function([x, w], Relay.Tuple([conv, try Relay.call("multiply", [conv, s])])))
         #expect(structuralEqual(try foldScaleAxis.run(module), module))
     }
 }
@@ -298,7 +305,9 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         for _ in 0..<10_000 { e = try Relay.call("negative", [e]) }
         let fused = try fuseOps.run(IRModule(Relay.Function([x], e)))
         let body = try #require(fused["main"] as? Relay.Function)
-        #expect(Relay.postOrder(body.body, intoFunctions: false).filter { $0.exprKind == .call }.count >= 10_000 / 64)
+        #expect(
+            Relay.postOrder(body.body, intoFunctions: false).filter { $0.exprKind == .call }.count >= 10_000
+                / 64)
     }
 }
 
@@ -309,9 +318,11 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         let w = Relay.Constant(NDArray.random(shape: [32, 16, 3, 3], seed: 1))
         let v = Relay.Constant(NDArray.random(shape: [16, 32, 1, 1], seed: 2))
         let first = try Relay.call(
-            "nn.conv2d", [x, w], ["kernel_size": .ints([3, 3]), "channels": 32, "padding": .ints([1, 1, 1, 1])])
+            "nn.conv2d", [x, w],
+            ["kernel_size": .ints([3, 3]), "channels": 32, "padding": .ints([1, 1, 1, 1])])
         let second = try Relay.call(
-            "nn.conv2d", [try Relay.call("nn.relu", [first]), v], ["kernel_size": .ints([1, 1]), "channels": 16])
+            "nn.conv2d", [try Relay.call("nn.relu", [first]), v],
+            ["kernel_size": .ints([1, 1]), "channels": 16])
         let result = try alterOpLayout(lanes: 8).run(IRModule(Relay.Function([x], second)))
         let body = try #require(result["main"] as? Relay.Function).body
         let names = Relay.postOrder(body).compactMap { (($0 as? Relay.Call)?.op as? Op)?.name }
@@ -325,7 +336,8 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         Relay.registerAll()
         let x = Relay.Var("x", shape: [3, 10])
         let w = Relay.Constant(NDArray.random(shape: [20, 10], seed: 1))
-        let result = try alterOpLayout(lanes: 8).run(IRModule(Relay.Function([x], try Relay.call("nn.dense", [x, w]))))
+        let result = try alterOpLayout(lanes: 8).run(
+            IRModule(Relay.Function([x], try Relay.call("nn.dense", [x, w]))))
         let body = try #require(result["main"] as? Relay.Function).body
         let names = Relay.postOrder(body).compactMap { (($0 as? Relay.Call)?.op as? Op)?.name }
         #expect(names == ["nn.pad", "layout_transform", "nn.contrib_dense_pack", "strided_slice"])

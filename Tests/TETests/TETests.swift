@@ -101,9 +101,11 @@ private func run(_ outputs: [Tensor], _ inputs: [(Tensor, NDArray)]) throws -> [
 
     @Test func externRunsItsStatement() throws {
         let a = placeholder([5], .int64, name: "A")
-        let sums = extern([(shape: [IntImm(5)], dtype: .int64)], inputs: [a], name: "prefix") { inputs, outputs in
+        let sums = extern([(shape: [IntImm(5)], dtype: .int64)], inputs: [a], name: "prefix") {
+            inputs, outputs in
             forLoop("i", const(5)) { i in
-                let before = ifThenElse(i .> const(0), BufferLoad(outputs[0], [maximum(i - 1, const(0))]), const(0))
+                let before = ifThenElse(
+                    i .> const(0), BufferLoad(outputs[0], [maximum(i - 1, const(0))]), const(0))
                 return BufferStore(outputs[0], before + BufferLoad(inputs[0], [i]), [i])
             }
         }

@@ -28,7 +28,8 @@ extension Ops {
             return TensorType(x.shape.dropLast() + [w.shape[0]], type)
         }
         define(
-            "nn.contrib_dense_pack", "data [..., K] times packed weight [N / 16][K][16], the last piece padded",
+            "nn.contrib_dense_pack",
+            "data [..., K] times packed weight [N / 16][K][16], the last piece padded",
             ["data", "weight"],
             attrs: [AttrField("units", .int, in: Limit.positive, doc: "N, before padding"), outType],
             pattern: .outEWiseFusable

@@ -27,7 +27,8 @@ extension TOPI {
     public static func conv2dNCHWc(
         _ data: Tensor, _ weight: Tensor, strides: [Int], padding: [Int], dilation: [Int], groups: Int
     ) throws -> Tensor {
-        guard let w = weight.staticShape, w.count == 6, let inH = data.shape[2].asInt, let inW = data.shape[3].asInt,
+        guard let w = weight.staticShape, w.count == 6, let inH = data.shape[2].asInt,
+            let inW = data.shape[3].asInt,
             let chunks = data.shape[1].asInt
         else {
             throw ApusError("TOPI020", "conv2d_NCHWc needs static shapes", actual: "\(data), \(weight)")
@@ -46,7 +47,8 @@ extension TOPI {
         if depthwise {
             return try compute(shape, name: "conv", tag: Tag.depthwiseConv2dNCHWc, attrs: attrs) { i in
                 let value = input[i[0], i[1], row(i[2]), column(i[3]), i[4]]
-                return reduceSum(value * weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]], [kh, kw])
+                return reduceSum(
+                    value * weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]], [kh, kw])
             }
         }
         let icc = reduceAxis(w[1], name: "icc")

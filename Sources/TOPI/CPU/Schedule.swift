@@ -92,7 +92,8 @@ final class CPUScheduler {
         for block in try blocks() {
             if try isReduction(block) || isOutput(block) { continue }
             let kind = try tag(block)
-            guard [TOPI.Tag.elemwise, TOPI.Tag.broadcast, TOPI.Tag.injective, "constant"].contains(kind) else { continue }
+            guard [TOPI.Tag.elemwise, TOPI.Tag.broadcast, TOPI.Tag.injective, "constant"].contains(kind)
+            else { continue }
             // An operand of an anchor is read many times: what is more than a constant is computed once.
             let consumers = try sch.getConsumers(block)
             let trivial = try sch.get(block).reads.isEmpty
@@ -103,7 +104,8 @@ final class CPUScheduler {
 
     private func isAnchor(_ block: BlockRV) throws -> Bool {
         [
-            TOPI.Tag.conv2dNCHWc, TOPI.Tag.depthwiseConv2dNCHWc, TOPI.Tag.densePacked, "batch_matmul", "matmul",
+            TOPI.Tag.conv2dNCHWc, TOPI.Tag.depthwiseConv2dNCHWc, TOPI.Tag.densePacked, "batch_matmul",
+            "matmul",
             "dense", "conv2d_nchw", "group_conv2d_nchw", "depthwise_conv2d_nchw",
         ].contains(try tag(block))
     }
