@@ -73,9 +73,16 @@ private func isSmall(_ call: Relay.Call) -> Bool {
 private func interpret(_ call: Relay.Call, _ args: [[NDArray]], _ target: Target) throws -> [NDArray] {
     var params: [Relay.Var] = []
     for (i, a) in call.args.enumerated() { params.append(Relay.Var("p\(i)", a.checkedType)) }
+    let results = try allocated(call.checkedType)
+    if (call.op as? Op)?[Relay.valueRelation] != nil {
+        // The type depends on the operands' values: they go into the code, and no argument is left.
+        let closed = try Relay.Call(call.op, args.flatMap { $0 }.map { Relay.Constant($0) }, call.attrs)
+        let f = Relay.Function([], closed, Attrs(["primitive": true]))
+        try TIRInterpreter.run(try primFunc(of: f, name: "constant", target: target), results)
+        return results
+    }
     let f = Relay.Function(params, try Relay.Call(call.op, params, call.attrs), Attrs(["primitive": true]))
     let loops = try primFunc(of: f, name: "constant", target: target)
-    let results = try allocated(call.checkedType)
     try TIRInterpreter.run(loops, args.flatMap { $0 } + results)
     return results
 }

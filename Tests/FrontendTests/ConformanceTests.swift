@@ -18,15 +18,18 @@ private enum ConformanceOutcome {
 
 /// The operator cases of the ONNX package, run where the environment says they lie.
 ///
-/// `APUS_SHARED_MODELS`: the folder with `onnx_node_core.json`, the names of the cases that are inference on tensors;
-/// `APUS_ONNX_NODE_DIR`: a folder for each case. Inputs are first all variable, then all but the first are constants,
-/// then all: a shape that depends on the value of an input is only known so.
+/// `APUS_SHARED_MODELS`: the folder with `onnx_node_core.json`, the names of cases that are plain inference;
+/// `APUS_ONNX_NODE_DIR`: a folder for each case. Inputs are first all variable, then all but the first are
+/// constants, then all: a shape that depends on the value of an input is only known so.
 @Suite struct ConformanceTests {
     /// Expectations that are doubtful themselves.
     private let doubtful: [String: String] = [
-        "test_resize_downsample_scales_cubic_align_corners": "the scale is not that of the extents; ONNX Runtime differs too",
-        "test_resize_downsample_scales_linear_align_corners": "the scale is not that of the extents; ONNX Runtime differs too",
-        "test_attention_4d_causal_fp16_expanded": "two units in the last place of a half, rounded after every operator",
+        "test_resize_downsample_scales_cubic_align_corners":
+            "the scale is not that of the extents; ONNX Runtime differs too",
+        "test_resize_downsample_scales_linear_align_corners":
+            "the scale is not that of the extents; ONNX Runtime differs too",
+        "test_attention_4d_causal_fp16_expanded":
+            "two units in the last place of a half, rounded after every operator",
     ]
 
     private struct Cases {
@@ -36,7 +39,8 @@ private enum ConformanceOutcome {
 
     private func cases() throws -> Cases? {
         let environment = ProcessInfo.processInfo.environment
-        guard let shared = environment["APUS_SHARED_MODELS"], let folder = environment["APUS_ONNX_NODE_DIR"] else {
+        guard let shared = environment["APUS_SHARED_MODELS"], let folder = environment["APUS_ONNX_NODE_DIR"]
+        else {
             print("SKIPPED: ONNX conformance (APUS_SHARED_MODELS and APUS_ONNX_NODE_DIR are not set)")
             return nil
         }
@@ -60,7 +64,9 @@ private enum ConformanceOutcome {
         #expect(counts.pass >= 90)
     }
 
-    private func run(_ names: [String], _ folder: String, compiled: Bool) throws -> (pass: Int, unsupported: Int) {
+    private func run(_ names: [String], _ folder: String, compiled: Bool) throws -> (
+        pass: Int, unsupported: Int
+    ) {
         var pass = 0
         var dynamic = 0
         var unsupported = 0
@@ -75,8 +81,8 @@ private enum ConformanceOutcome {
         }
         let how = compiled ? "compiled" : "interpreted"
         print(
-            "ONNX conformance, \(how): \(pass) of \(names.count) pass (\(dynamic) with every input variable), "
-                + "\(unsupported) unsupported")
+            "ONNX conformance, \(how): \(pass) of \(names.count) pass "
+                + "(\(dynamic) with every input variable), \(unsupported) unsupported")
         return (pass, unsupported)
     }
 
@@ -86,8 +92,12 @@ private enum ConformanceOutcome {
         let model: ONNXModel
         do { model = try ONNXModel.load(folder + "/model.onnx") } catch { return .unsupported("\(error)") }
         let data = folder + "/test_data_set_0/"
-        let inputs = try model.graph.inputs.indices.map { try ONNXModel.loadTensor(data + "input_\($0).pb").tensor }
-        let expected = try model.graph.outputs.indices.map { try ONNXModel.loadTensor(data + "output_\($0).pb").tensor }
+        let inputs = try model.graph.inputs.indices.map {
+            try ONNXModel.loadTensor(data + "input_\($0).pb").tensor
+        }
+        let expected = try model.graph.outputs.indices.map {
+            try ONNXModel.loadTensor(data + "output_\($0).pb").tensor
+        }
         var reason = ""
         for attempt in 0..<3 {
             var options = ONNXImportOptions(evaluate: constantEvaluator(target: .host))
@@ -143,7 +153,9 @@ private enum ConformanceOutcome {
         let x = try a.toDoubles()
         let y = try b.toDoubles()
         for i in x.indices where x[i] != y[i] && !(x[i].isNaN && y[i].isNaN) {
-            if !(abs(x[i] - y[i]) <= atol + rtol * abs(y[i])) { return "element \(i) is \(x[i]), not \(y[i])" }
+            if !(abs(x[i] - y[i]) <= atol + rtol * abs(y[i])) {
+                return "element \(i) is \(x[i]), not \(y[i])"
+            }
         }
         return nil
     }

@@ -66,9 +66,13 @@ enum ImportSeeds {
         list.append(model("AveragePool", image, [], [kernel, text("auto_pad", "SAME_LOWER")]))
         list.append(model("LpPool", image, [], [kernel, protoAttribute("p", int: 3)]))
         list.append(model("Reshape", matrix, [int64s("s", [0, -1])], [protoAttribute("allowzero", int: 0)]))
-        list.append(model("Slice", matrix, [int64s("b", [-9]), int64s("e", [.max]), int64s("a", [1]), int64s("t", [-1])]))
+        list.append(
+            model(
+                "Slice", matrix,
+                [int64s("b", [-9]), int64s("e", [.max]), int64s("a", [1]), int64s("t", [-1])]))
         list.append(model("Pad", matrix, [int64s("p", [1, 0, 0, -1])], [text("mode", "reflect")]))
-        list.append(model("Split", matrix, [int64s("s", [1, 2])], [protoAttribute("axis", int: 0)], outputs: 2))
+        list.append(
+            model("Split", matrix, [int64s("s", [1, 2])], [protoAttribute("axis", int: 0)], outputs: 2))
         list.append(model("Split", matrix, [], [protoAttribute("num_outputs", int: 3)], outputs: 3))
         list.append(model("Expand", matrix, [int64s("s", [2, 1, 4])]))
         list.append(model("Tile", matrix, [int64s("s", [2, 3])]))
@@ -77,43 +81,80 @@ enum ImportSeeds {
         list.append(model("Transpose", matrix, [], [ints("perm", [1, 0])]))
         list.append(model("Flatten", image, [], [protoAttribute("axis", int: 2)]))
         list.append(model("Gather", matrix, [int64s("i", [0, -1])], [protoAttribute("axis", int: 1)]))
-        list.append(model("GatherElements", matrix, [int64s("i", [0, 1, 2, 0], [1, 4])], [protoAttribute("axis", int: 0)]))
-        list.append(model("GatherND", matrix, [int64s("i", [0, 1], [1, 2])], [protoAttribute("batch_dims", int: 0)]))
         list.append(
-            model("ScatterElements", matrix, [int64s("i", [0, 1], [1, 2]), protoTensor("u", [1, 2], floats: [1, 2])], [text("reduction", "add")]))
-        list.append(model("ScatterND", matrix, [int64s("i", [0], [1, 1]), protoTensor("u", [1, 4], floats: [1, 2, 3, 4])]))
+            model(
+                "GatherElements", matrix, [int64s("i", [0, 1, 2, 0], [1, 4])],
+                [protoAttribute("axis", int: 0)]))
+        list.append(
+            model("GatherND", matrix, [int64s("i", [0, 1], [1, 2])], [protoAttribute("batch_dims", int: 0)]))
+        list.append(
+            model(
+                "ScatterElements", matrix,
+                [int64s("i", [0, 1], [1, 2]), protoTensor("u", [1, 2], floats: [1, 2])],
+                [text("reduction", "add")]))
+        list.append(
+            model(
+                "ScatterND", matrix,
+                [int64s("i", [0], [1, 1]), protoTensor("u", [1, 4], floats: [1, 2, 3, 4])]))
         list.append(model("ReduceSum", image, [int64s("a", [1, -1])], [protoAttribute("keepdims", int: 0)]))
         list.append(model("ReduceMax", [("x", [0, 3], f)], [int64s("a", [0])]))
-        list.append(model("ArgMax", matrix, [], [protoAttribute("axis", int: -1), protoAttribute("select_last_index", int: 1)]))
+        list.append(
+            model(
+                "ArgMax", matrix, [],
+                [protoAttribute("axis", int: -1), protoAttribute("select_last_index", int: 1)]))
         list.append(model("TopK", matrix, [int64s("k", [2])], [protoAttribute("axis", int: -1)], outputs: 2))
         list.append(model("Softmax", matrix, [], [protoAttribute("axis", int: 0)], opset: 11))
         let sizes = int64s("s", [1, 4, 3, 9])
         list.append(model("Resize", image, [sizes], [text("mode", "cubic")], order: ["x", "", "", "s"]))
         list.append(model("Range", [], [int64s("a", [0], []), int64s("b", [9], []), int64s("c", [2], [])]))
-        list.append(model("OneHot", [("x", [3], 7)], [int64s("d", [5]), protoTensor("v", [2], floats: [0, 1])]))
+        list.append(
+            model("OneHot", [("x", [3], 7)], [int64s("d", [5]), protoTensor("v", [2], floats: [0, 1])]))
         list.append(model("ConstantOfShape", [], [int64s("s", [2, 3])]))
         list.append(model("Trilu", matrix, [int64s("k", [1], [])], [protoAttribute("upper", int: 0)]))
         list.append(model("CumSum", matrix, [int64s("a", [1], [])], [protoAttribute("reverse", int: 1)]))
-        list.append(model("Einsum", [("x", [3, 4], f), ("y", [4, 5], f)], [], [text("equation", "ij,jk->ik")]))
+        list.append(
+            model("Einsum", [("x", [3, 4], f), ("y", [4, 5], f)], [], [text("equation", "ij,jk->ik")]))
         list.append(model("MatMul", [("x", [2, 3, 4], f), ("y", [4, 5], f)]))
-        list.append(model("Gemm", matrix, [protoTensor("b", [5, 4], floats: (0..<20).map { Float($0) })], [protoAttribute("transB", int: 1)]))
+        list.append(
+            model(
+                "Gemm", matrix, [protoTensor("b", [5, 4], floats: (0..<20).map { Float($0) })],
+                [protoAttribute("transB", int: 1)]))
         let gates = protoTensor("w", [1, 8, 4], floats: (0..<32).map { Float($0) })
         let recurrence = protoTensor("r", [1, 8, 2], floats: (0..<16).map { Float($0) })
         list.append(
-            model("LSTM", [("x", [3, 1, 4], f)], [gates, recurrence], [protoAttribute("hidden_size", int: 2), text("direction", "reverse")], outputs: 3))
+            model(
+                "LSTM", [("x", [3, 1, 4], f)], [gates, recurrence],
+                [protoAttribute("hidden_size", int: 2), text("direction", "reverse")], outputs: 3))
         let scale = protoTensor("s", [4], floats: [1, 2, 3, 4])
-        list.append(model("QuantizeLinear", matrix, [scale], [protoAttribute("axis", int: 1), protoAttribute("block_size", int: 0)]))
+        list.append(
+            model(
+                "QuantizeLinear", matrix, [scale],
+                [protoAttribute("axis", int: 1), protoAttribute("block_size", int: 0)]))
         list.append(
             model(
                 "Attention", [("x", [1, 2, 3, 4], f), ("y", [1, 2, 3, 4], f), ("z", [1, 2, 3, 4], f)], [],
                 [protoAttribute("is_causal", int: 1)], opset: 23))
-        list.append(model("GridSample", [("x", [1, 1, 3, 3], f), ("y", [1, 2, 2, 2], f)], [], [text("mode", "cubic")]))
+        list.append(
+            model(
+                "GridSample", [("x", [1, 1, 3, 3], f), ("y", [1, 2, 2, 2], f)], [], [text("mode", "cubic")]))
         list.append(model("DepthToSpace", image, [], [protoAttribute("blocksize", int: 2)]))
-        list.append(model("GroupNormalization", image, [protoTensor("s", [4], floats: [1, 1, 1, 1]), protoTensor("b", [4], floats: [0, 0, 0, 0])], [protoAttribute("num_groups", int: 2)]))
-        list.append(model("LayerNormalization", matrix, [scale], [protoAttribute("axis", int: -1)], outputs: 3))
-        list.append(model("Compress", matrix, [protoTensor("c", [3], floats: [1, 0, 1])], [protoAttribute("axis", int: 0)]))
-        list.append(model("Unique", [], [int64s("v", [3, 1, 3])], [protoAttribute("axis", int: 0)], outputs: 4))
-        list.append(model("Loop", [("x", [2], f)], [int64s("m", [3], [])], [protoAttribute("body", graph: body())], order: ["m", "", "x"]))
+        list.append(
+            model(
+                "GroupNormalization", image,
+                [protoTensor("s", [4], floats: [1, 1, 1, 1]), protoTensor("b", [4], floats: [0, 0, 0, 0])],
+                [protoAttribute("num_groups", int: 2)]))
+        list.append(
+            model("LayerNormalization", matrix, [scale], [protoAttribute("axis", int: -1)], outputs: 3))
+        list.append(
+            model(
+                "Compress", matrix, [protoTensor("c", [3], floats: [1, 0, 1])],
+                [protoAttribute("axis", int: 0)]))
+        list.append(
+            model("Unique", [], [int64s("v", [3, 1, 3])], [protoAttribute("axis", int: 0)], outputs: 4))
+        list.append(
+            model(
+                "Loop", [("x", [2], f)], [int64s("m", [3], [])], [protoAttribute("body", graph: body())],
+                order: ["m", "", "x"]))
         return list
     }
 
@@ -133,7 +174,8 @@ enum ImportSeeds {
     private func resident() throws -> Int {
         let status = try String(contentsOfFile: "/proc/self/status", encoding: .utf8)
         let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-        return (line?.split(whereSeparator: { !$0.isNumber }).first).flatMap { Int($0) }.map { $0 / 1024 } ?? 0
+        return (line?.split(whereSeparator: { !$0.isNumber }).first).flatMap { Int($0) }.map { $0 / 1024 }
+            ?? 0
     }
 
     @Test func seedsAreImported() throws {

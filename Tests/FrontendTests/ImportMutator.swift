@@ -37,8 +37,10 @@ struct ImportMutator {
 
     private mutating func word() -> String {
         let words = [
-            "", "reverse", "bidirectional", "SAME_UPPER", "SAME_LOWER", "VALID", "linear", "cubic", "nearest", "reflect",
-            "edge", "wrap", "align_corners", "tf_crop_and_resize", "add", "mul", "none", "sum", "ij,jk->ik", "...ii->...i",
+            "", "reverse", "bidirectional", "SAME_UPPER", "SAME_LOWER", "VALID", "linear", "cubic", "nearest",
+            "reflect",
+            "edge", "wrap", "align_corners", "tf_crop_and_resize", "add", "mul", "none", "sum", "ij,jk->ik",
+            "...ii->...i",
             "CRD", "RIGHT", "gated", "not_smaller", "i,j->", "ii", "->",
         ]
         return words[below(words.count)]
@@ -74,7 +76,8 @@ struct ImportMutator {
         case 5:
             guard !model.graph.input.isEmpty else { return }
             let types: [Int32] = [1, 2, 3, 6, 7, 9, 10, 11, 13, 16]
-            model.graph.input[below(model.graph.input.count)].type.tensorType.elemType = types[below(types.count)]
+            model.graph.input[below(model.graph.input.count)].type.tensorType.elemType =
+                types[below(types.count)]
         case 6, 7:
             guard !model.graph.initializer.isEmpty else { return }
             edit(&model.graph.initializer[below(model.graph.initializer.count)])
@@ -101,10 +104,14 @@ struct ImportMutator {
     /// An attribute that the operator may or may not know.
     private mutating func add(to node: inout Onnx_NodeProto) {
         let names = [
-            "axis", "axes", "kernel_shape", "strides", "pads", "dilations", "group", "auto_pad", "mode", "k", "p", "to",
-            "alpha", "layout", "direction", "block_size", "blocksize", "num_outputs", "batch_dims", "size", "start", "end",
-            "ceil_mode", "output_padding", "output_shape", "keepdims", "noop_with_empty_axes", "ignore_index", "reduction",
-            "num_groups", "scales", "equation", "q_num_heads", "kv_num_heads", "is_causal", "perm", "hidden_size", "clip",
+            "axis", "axes", "kernel_shape", "strides", "pads", "dilations", "group", "auto_pad", "mode", "k",
+            "p", "to",
+            "alpha", "layout", "direction", "block_size", "blocksize", "num_outputs", "batch_dims", "size",
+            "start", "end",
+            "ceil_mode", "output_padding", "output_shape", "keepdims", "noop_with_empty_axes", "ignore_index",
+            "reduction",
+            "num_groups", "scales", "equation", "q_num_heads", "kv_num_heads", "is_causal", "perm",
+            "hidden_size", "clip",
         ]
         var attribute = Onnx_AttributeProto()
         attribute.name = names[below(names.count)]
@@ -123,10 +130,18 @@ struct ImportMutator {
             case 0: attribute.ints.append(number())
             case 1: attribute.ints = Array(attribute.ints.dropLast())
             default:
-                if attribute.ints.isEmpty { attribute.ints = [number()] } else { attribute.ints[below(attribute.ints.count)] = number() }
+                if attribute.ints.isEmpty {
+                    attribute.ints = [number()]
+                } else {
+                    attribute.ints[below(attribute.ints.count)] = number()
+                }
             }
         case .floats:
-            if attribute.floats.isEmpty { attribute.floats = [real()] } else { attribute.floats[below(attribute.floats.count)] = real() }
+            if attribute.floats.isEmpty {
+                attribute.floats = [real()]
+            } else {
+                attribute.floats[below(attribute.floats.count)] = real()
+            }
         case .tensor: edit(&attribute.t)
         case .graph:
             var inner = Onnx_ModelProto()
@@ -151,7 +166,9 @@ struct ImportMutator {
             if below(2) == 0 { values = (0..<n).map { Int64($0 % 4) } }
             tensor.int64Data = []
             tensor.int32Data = []
-            tensor.rawData = tensor.dataType == 7 ? rawBytes(values) : rawBytes(values.map { Int32(truncatingIfNeeded: $0) })
+            tensor.rawData =
+                tensor.dataType == 7
+                ? rawBytes(values) : rawBytes(values.map { Int32(truncatingIfNeeded: $0) })
         } else if tensor.dataType == 1 {
             tensor.floatData = []
             tensor.rawData = rawBytes((0..<n).map { _ in real() })

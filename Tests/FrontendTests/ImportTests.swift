@@ -10,7 +10,9 @@ import Testing
 
 /// What single operators become, and what importing refuses.
 @Suite struct ImportTests {
-    private func imported(_ proto: Onnx_ModelProto, _ options: ONNXImportOptions? = nil) throws -> Relay.Function {
+    private func imported(_ proto: Onnx_ModelProto, _ options: ONNXImportOptions? = nil) throws
+        -> Relay.Function
+    {
         let model = try ONNXModel.load(try proto.encoded())
         let evaluating = ONNXImportOptions(evaluate: constantEvaluator(target: .host))
         return try #require(try importONNX(model, options ?? evaluating).function("main") as? Relay.Function)
@@ -31,7 +33,8 @@ import Testing
     }
 
     private func seed(
-        _ op: String, _ dims: [Int64], _ constants: [Onnx_TensorProto] = [], _ attributes: [Onnx_AttributeProto] = [],
+        _ op: String, _ dims: [Int64], _ constants: [Onnx_TensorProto] = [],
+        _ attributes: [Onnx_AttributeProto] = [],
         outputs: Int = 1, opset: Int64 = 21
     ) -> Onnx_ModelProto {
         ImportSeeds.model(op, [("x", dims, 1)], constants, attributes, outputs: outputs, opset: opset)
@@ -42,7 +45,10 @@ import Testing
         let f = try imported(
             seed(
                 "Conv", [1, 2, 5, 5], [weight],
-                [ImportSeeds.ints("strides", [2, 2]), ImportSeeds.text("auto_pad", "SAME_LOWER"), protoAttribute("group", int: 2)]))
+                [
+                    ImportSeeds.ints("strides", [2, 2]), ImportSeeds.text("auto_pad", "SAME_LOWER"),
+                    protoAttribute("group", int: 2),
+                ]))
         let call = try #require(f.body as? Relay.Call)
         #expect(call.attrs.ints("padding") == [1, 1, 1, 1])
         #expect(call.attrs.ints("strides") == [2, 2])
@@ -54,7 +60,15 @@ import Testing
         let f = try imported(seed("Reshape", [2, 6], [ImportSeeds.int64s("s", [0, 2, -1])]))
         #expect(operators(f) == ["reshape"])
         #expect((f.body as? Relay.Call)?.attrs.ints("newshape") == [2, 2, 3])
-        #expect(operators(try imported(ImportSeeds.model("Range", [], [ImportSeeds.int64s("a", [0], []), ImportSeeds.int64s("b", [5], []), ImportSeeds.int64s("c", [2], [])]))) == [])
+        #expect(
+            operators(
+                try imported(
+                    ImportSeeds.model(
+                        "Range", [],
+                        [
+                            ImportSeeds.int64s("a", [0], []), ImportSeeds.int64s("b", [5], []),
+                            ImportSeeds.int64s("c", [2], []),
+                        ]))) == [])
     }
 
     @Test func outputsHaveNames() throws {
@@ -69,22 +83,39 @@ import Testing
     }
 
     @Test func extremeSlices() throws {
-        let far = [ImportSeeds.int64s("b", [.max]), ImportSeeds.int64s("e", [.min]), ImportSeeds.int64s("a", [0]), ImportSeeds.int64s("t", [-1])]
+        let far = [
+            ImportSeeds.int64s("b", [.max]), ImportSeeds.int64s("e", [.min]), ImportSeeds.int64s("a", [0]),
+            ImportSeeds.int64s("t", [-1]),
+        ]
         #expect(try run(seed("Slice", [4], far), [[1, 2, 3, 4]])[0].toArray(Float.self) == [4, 3, 2, 1])
-        let steps = [ImportSeeds.int64s("b", [1]), ImportSeeds.int64s("e", [.max]), ImportSeeds.int64s("a", [-1]), ImportSeeds.int64s("t", [2])]
+        let steps = [
+            ImportSeeds.int64s("b", [1]), ImportSeeds.int64s("e", [.max]), ImportSeeds.int64s("a", [-1]),
+            ImportSeeds.int64s("t", [2]),
+        ]
         #expect(try run(seed("Slice", [4], steps), [[1, 2, 3, 4]])[0].toArray(Float.self) == [2, 4])
+    }
+
+    @Test func wrappingPadCutsFirst() throws {
+        let proto = seed(
+            "Pad", [4], [ImportSeeds.int64s("p", [2, -1])], [ImportSeeds.text("mode", "wrap")], opset: 19)
+        #expect(try run(proto, [[1, 2, 3, 4]])[0].toArray(Float.self) == [2, 3, 1, 2, 3])
     }
 
     @Test func reductionsOfNothing() throws {
         let axis = ImportSeeds.int64s("a", [0])
         #expect(try run(seed("ReduceProd", [0, 2], [axis]), [[]])[0].toArray(Float.self) == [1, 1])
-        #expect(try run(seed("ReduceMax", [0, 2], [axis]), [[]])[0].toArray(Float.self) == [-.infinity, -.infinity])
-        let same = try run(seed("ReduceSum", [2], [], [protoAttribute("noop_with_empty_axes", int: 1)]), [[3, 4]])
+        #expect(
+            try run(seed("ReduceMax", [0, 2], [axis]), [[]])[0].toArray(Float.self) == [
+                -.infinity, -.infinity,
+            ])
+        let same = try run(
+            seed("ReduceSum", [2], [], [protoAttribute("noop_with_empty_axes", int: 1)]), [[3, 4]])
         #expect(try same[0].toArray(Float.self) == [3, 4])
     }
 
     @Test func softmaxBefore13IsFlat() throws {
-        let old = try run(seed("Softmax", [1, 2, 2], [], [protoAttribute("axis", int: 1)], opset: 11), [[0, 0, 0, 0]])
+        let old = try run(
+            seed("Softmax", [1, 2, 2], [], [protoAttribute("axis", int: 1)], opset: 11), [[0, 0, 0, 0]])
         #expect(try old[0].toArray(Float.self) == [0.25, 0.25, 0.25, 0.25])
         let new = try run(seed("Softmax", [1, 2, 2], [], [protoAttribute("axis", int: 1)]), [[0, 0, 0, 0]])
         #expect(try new[0].toArray(Float.self) == [0.5, 0.5, 0.5, 0.5])
@@ -92,11 +123,13 @@ import Testing
 
     @Test func einsumOfThree() throws {
         let proto = ImportSeeds.model(
-            "Einsum", [("x", [2, 2], 1), ("y", [2], 1), ("z", [2, 2], 1)], [], [ImportSeeds.text("equation", "ij,j,jk->ki")])
+            "Einsum", [("x", [2, 2], 1), ("y", [2], 1), ("z", [2, 2], 1)], [],
+            [ImportSeeds.text("equation", "ij,j,jk->ki")])
         let result = try run(proto, [[1, 2, 3, 4], [10, 100], [1, 0, 2, 1]])
         // sum over j of x[i, j] y[j] z[j, k]
         #expect(try result[0].toArray(Float.self) == [410, 830, 200, 400])
-        let trace = try run(seed("Einsum", [2, 2], [], [ImportSeeds.text("equation", "ii")]), [[1, 2, 3, 4]])
+        let trace = try run(
+            seed("Einsum", [2, 2], [], [ImportSeeds.text("equation", "ii")]), [[1, 2, 3, 4]])
         #expect(try trace[0].toArray(Float.self) == [5])
     }
 
@@ -135,7 +168,8 @@ import Testing
     @Test func shiftsBeyondTheWidth() throws {
         func shift(_ direction: String, _ by: Int64) throws -> [Int64] {
             let proto = ImportSeeds.model(
-                "BitShift", [], [ImportSeeds.int64s("x", [-8, 3]), ImportSeeds.int64s("y", [by])], [ImportSeeds.text("direction", direction)])
+                "BitShift", [], [ImportSeeds.int64s("x", [-8, 3]), ImportSeeds.int64s("y", [by])],
+                [ImportSeeds.text("direction", direction)])
             return try interpret(try imported(proto), [], target: .host)[0].toArray(Int64.self)
         }
         #expect(try shift("LEFT", 64) == [0, 0])
@@ -175,7 +209,11 @@ import Testing
         #expect(apusError { _ = try imported(proto) }?.code == "ONNX203")
         let f = try imported(proto, ONNXImportOptions(shapes: ["x": [3, 4]]))
         #expect((f.body.checkedType as? TensorType)?.staticShape == [3, 4])
-        #expect(apusError { _ = try imported(proto, ONNXImportOptions(shapes: ["x": [3, 5]])) }?.code == "ONNX204")
-        #expect(apusError { _ = try imported(proto, ONNXImportOptions(shapes: ["q": [3, 5]])) }?.code == "ONNX201")
+        #expect(
+            apusError { _ = try imported(proto, ONNXImportOptions(shapes: ["x": [3, 5]])) }?.code == "ONNX204"
+        )
+        #expect(
+            apusError { _ = try imported(proto, ONNXImportOptions(shapes: ["q": [3, 5]])) }?.code == "ONNX201"
+        )
     }
 }

@@ -185,6 +185,13 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
             Relay.Function([x], try Relay.call("tanh", [y])), levels: [3], target: try Target("c"))
     }
 
+    @Test func shapesFromValuesAreEvaluated() throws {
+        let module = try Relay.parse("def @main() { arange(1, 7, 2, dtype=\"int32\") }")
+        let function = try #require(module["main"] as? Relay.Function)
+        let result = try constantEvaluator(target: .host)(function)
+        #expect(try result[0].toArray(Int32.self) == [1, 3, 5])
+    }
+
     @Test func symbolicShapesAreRefused() throws {
         let module = try Relay.parse("def @main(%x: Tensor[(?, 4), float32]) { exp(%x) }")
         #expect(throws: ApusError.self) { try compile(module, CompileOptions(target: .host)) }

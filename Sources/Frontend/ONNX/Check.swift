@@ -18,13 +18,20 @@ public struct ONNXReport: Sendable, CustomStringConvertible {
         for o in outputs { lines.append("output \(o.name): \(o.type)") }
         for o in operators { lines.append("\(o.count) x \(o.name)") }
         for u in unsupported { lines.append("UNSUPPORTED \(u.node): \(u.reason)") }
-        lines.append(unsupported.isEmpty ? "every operator is supported" : "\(unsupported.count) nodes are not supported")
+        lines.append(
+            unsupported.isEmpty
+                ? "every operator is supported" : "\(unsupported.count) nodes are not supported")
         return lines.joined(separator: "\n")
     }
 
     public var json: JSON {
         func infos(_ list: [ONNXValueInfo]) -> JSON {
-            .array(list.map { .object([(key: "name", value: .string($0.name)), (key: "type", value: .string("\($0.type)"))]) })
+            .array(
+                list.map {
+                    .object([
+                        (key: "name", value: .string($0.name)), (key: "type", value: .string("\($0.type)")),
+                    ])
+                })
         }
         return .object([
             (key: "opset", value: .int(opset)), (key: "producer", value: .string(producer)),
@@ -56,12 +63,15 @@ public func checkONNX(_ model: ONNXModel) throws -> ONNXReport {
     count(model.graph)
     return ONNXReport(
         inputs: model.graph.requiredInputs, outputs: model.graph.outputs, opset: model.opset,
-        producer: model.producerName, operators: counts.sorted { $0.key < $1.key }.map { (name: $0.key, count: $0.value) },
+        producer: model.producerName,
+        operators: counts.sorted { $0.key < $1.key }.map { (name: $0.key, count: $0.value) },
         unsupported: unsupportedNodes(model.graph, []))
 }
 
 /// Operators of ONNX Runtime's own domain that are those of the same name here.
-private let contributed: Set<String> = ["FastGelu", "Gelu", "QuickGelu", "QuantizeLinear", "DequantizeLinear"]
+private let contributed: Set<String> = [
+    "FastGelu", "Gelu", "QuickGelu", "QuantizeLinear", "DequantizeLinear",
+]
 
 /// Whether there is a converter for the operator of a node.
 func isConvertible(_ node: ONNXNode) -> Bool {
@@ -70,17 +80,22 @@ func isConvertible(_ node: ONNXNode) -> Bool {
 }
 
 /// Operators that have meant the same since version 1.
-private let unchangedSince1: Set<String> = ["Not", "Transpose", "Shape", "Size", "GlobalAveragePool", "GlobalMaxPool"]
+private let unchangedSince1: Set<String> = [
+    "Not", "Transpose", "Shape", "Size", "GlobalAveragePool", "GlobalMaxPool",
+]
 
 /// The nodes of a graph and its subgraphs that have no converter.
-func unsupportedNodes(_ graph: ONNXGraph, _ around: [String]) -> [(node: String, op: String, reason: String)] {
+func unsupportedNodes(_ graph: ONNXGraph, _ around: [String]) -> [(node: String, op: String, reason: String)]
+{
     var result: [(node: String, op: String, reason: String)] = []
     for node in graph.nodes {
         let place = (around + [node.place]).joined(separator: " > ")
         let op = node.domain.isEmpty ? node.opType : "\(node.domain).\(node.opType)"
         if !isConvertible(node) {
             result.append((node: place, op: op, reason: "the operator \(op) is not supported"))
-        } else if node.domain.isEmpty && (node.opset > 28 || (node.opset < 7 && !unchangedSince1.contains(node.opType))) {
+        } else if node.domain.isEmpty
+            && (node.opset > 28 || (node.opset < 7 && !unchangedSince1.contains(node.opType)))
+        {
             result.append((node: place, op: op, reason: "opset \(node.opset) is not supported (7 to 28 are)"))
         }
         for s in node.subgraphs { result += unsupportedNodes(s.graph, around + [node.place]) }

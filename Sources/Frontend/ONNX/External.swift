@@ -1,14 +1,16 @@
 import ApusSupport
 
-/// Whether a message of the file has a tensor whose `data_location` is external, found on the level of protobuf's wire
-/// format so that no weight is read.
+/// Whether a message of the file has a tensor whose `data_location` is external, found on the level of
+/// protobuf's wire format so that no weight is read.
 func fileUsesExternalData(_ path: String) throws -> Bool {
     let file = try MappedFile(path)
     return withExtendedLifetime(file) { hasExternalTensor(file.bytes[...], .model, depth: 0) }
 }
 
 /// False for what is malformed: loading the model will say so.
-private func hasExternalTensor(_ bytes: Slice<UnsafeRawBufferPointer>, _ message: ONNXMessage, depth: Int) -> Bool {
+private func hasExternalTensor(_ bytes: Slice<UnsafeRawBufferPointer>, _ message: ONNXMessage, depth: Int)
+    -> Bool
+{
     var at = bytes.startIndex
     func varint() -> UInt64? {
         var value: UInt64 = 0

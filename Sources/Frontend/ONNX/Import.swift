@@ -24,17 +24,20 @@ public struct ONNXImportOptions: Sendable {
     }
 }
 
-/// The graph of a model as a module with the function `main`: its parameters are the inputs that have no value, its
-/// result the output, or a tuple of the outputs; `output_names` names them.
+/// The graph of a model as a module with the function `main`: its parameters are the inputs without a
+/// value, its result the output, or a tuple of the outputs; `output_names` names them.
 ///
 /// - Throws: ONNX2xx; every operator that is not supported is listed in one error.
-public func importONNX(_ model: ONNXModel, _ options: ONNXImportOptions = ONNXImportOptions()) throws -> IRModule {
+public func importONNX(_ model: ONNXModel, _ options: ONNXImportOptions = ONNXImportOptions()) throws
+    -> IRModule
+{
     Relay.registerAll()
     let unsupported = unsupportedNodes(model.graph, [])
     if !unsupported.isEmpty {
         throw ApusError(
             "ONNX200", "the model uses operators that are not supported",
-            hint: "`apus check` lists what a model needs", notes: unsupported.map { "\($0.node): \($0.reason)" })
+            hint: "`apus check` lists what a model needs",
+            notes: unsupported.map { "\($0.node): \($0.reason)" })
     }
     let importer = ONNXImporter(model, options)
     return IRModule(try importer.run())
@@ -140,12 +143,15 @@ final class ONNXImporter {
         for node in nodes {
             converted += 1
             guard converted <= ONNXImporter.maximumNodes else {
-                throw ApusError("ONNX207", "the model becomes too large", expected: "at most \(ONNXImporter.maximumNodes) nodes, loops unrolled")
+                throw ApusError(
+                    "ONNX207", "the model becomes too large",
+                    expected: "at most \(ONNXImporter.maximumNodes) nodes, loops unrolled")
             }
             let outputs = try within(node.place) { try convert(node) }
             for (i, name) in node.outputs.enumerated() where !name.isEmpty {
                 guard i < outputs.count, let e = outputs[i] else {
-                    throw ApusError("ONNX206", "output \(i) of the operator is not supported", at: [node.place])
+                    throw ApusError(
+                        "ONNX206", "output \(i) of the operator is not supported", at: [node.place])
                 }
                 scopes[scopes.count - 1][name] = e
             }
@@ -166,7 +172,8 @@ final class ONNXImporter {
     /// Small values of constants are computed at once: shapes are made of them.
     private func folded(_ e: RelayExpr, _ inputs: [RelayExpr?]) throws -> RelayExpr {
         guard e.exprKind != .constant, let evaluate = options.evaluate, let type = e.tensorType,
-            let shape = type.staticShape, let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype),
+            let shape = type.staticShape,
+            let size = try? NDArray.checkedSize(shape: shape, dtype: type.dtype),
             size.count <= 4096, isCheap(e)
         else { return e }
         for i in inputs {
@@ -175,7 +182,9 @@ final class ONNXImporter {
         guard Relay.freeVars(e).isEmpty else { return e }
         folds += 1
         guard folds <= ONNXImporter.maximumFolds else {
-            throw ApusError("ONNX207", "the model computes too much from constants", expected: "at most \(ONNXImporter.maximumFolds) values")
+            throw ApusError(
+                "ONNX207", "the model computes too much from constants",
+                expected: "at most \(ONNXImporter.maximumFolds) values")
         }
         return Relay.Constant(try evaluate(Relay.Function([], e))[0])
     }
@@ -183,12 +192,13 @@ final class ONNXImporter {
     /// The value of a closed expression; nil where it depends on an input.
     func evaluated(_ e: RelayExpr) throws -> NDArray? {
         if let c = e as? Relay.Constant { return c.data }
-        guard let evaluate = options.evaluate, e.tensorType != nil, isCheap(e), Relay.freeVars(e).isEmpty else { return nil }
+        guard let evaluate = options.evaluate, e.tensorType != nil, isCheap(e), Relay.freeVars(e).isEmpty
+        else { return nil }
         return try evaluate(Relay.Function([], e))[0]
     }
 
-    /// Whether computing an expression at compile time takes little memory and time: a file must not be able to ask
-    /// for more than its own size justifies.
+    /// Whether computing an expression at compile time takes little memory and time: a file must not be
+    /// able to ask for more than its own size justifies.
     private func isCheap(_ e: RelayExpr) -> Bool {
         var total = 0
         for node in Relay.postOrder(e) {
@@ -241,7 +251,9 @@ struct NodeContext {
     func optional(_ i: Int) -> RelayExpr? { i < inputs.count ? inputs[i] : nil }
 
     func type(_ e: RelayExpr) throws -> TensorType {
-        guard let t = e.tensorType else { throw ApusError("ONNX211", "a tensor is needed", actual: "\(e.checkedType)") }
+        guard let t = e.tensorType else {
+            throw ApusError("ONNX211", "a tensor is needed", actual: "\(e.checkedType)")
+        }
         return t
     }
 
@@ -258,17 +270,22 @@ struct NodeContext {
     func axis(_ axis: Int, rank: Int) throws -> Int {
         let a = axis < 0 ? axis + rank : axis
         guard a >= 0, a < rank else {
-            throw ApusError("ONNX213", "there is no such axis", expected: "\(-rank)..<\(rank)", actual: "\(axis)")
+            throw ApusError(
+                "ONNX213", "there is no such axis", expected: "\(-rank)..<\(rank)", actual: "\(axis)")
         }
         return a
     }
 
-    func call(_ op: String, _ args: [RelayExpr], _ attrs: KeyValuePairs<String, AttrValue> = [:]) throws -> RelayExpr {
+    func call(_ op: String, _ args: [RelayExpr], _ attrs: KeyValuePairs<String, AttrValue> = [:]) throws
+        -> RelayExpr
+    {
         try Relay.Call(try Op.get(op), args, Attrs(attrs), span: span)
     }
 
     func constant(_ values: NDArray) -> RelayExpr { Relay.Constant(values, span: span) }
-    func int64(_ values: [Int]) -> RelayExpr { constant(NDArray(values.map { Int64($0) }, shape: [values.count])) }
+    func int64(_ values: [Int]) -> RelayExpr {
+        constant(NDArray(values.map { Int64($0) }, shape: [values.count]))
+    }
     func scalar(_ value: Double, _ dtype: DataType) throws -> RelayExpr { try Relay.scalar(value, dtype) }
 
     /// The value of an input that must be known at compile time; nil where it is left out.
@@ -276,7 +293,8 @@ struct NodeContext {
         guard let e = optional(i) else { return nil }
         guard let v = try importer.evaluated(e) else {
             throw ApusError(
-                "ONNX214", "input \(i) must be known at compile time", expected: "a constant, or computed from constants",
+                "ONNX214", "input \(i) must be known at compile time",
+                expected: "a constant, or computed from constants",
                 actual: "a value that depends on the model's inputs")
         }
         return v
@@ -286,12 +304,15 @@ struct NodeContext {
     func knownInts(_ i: Int) throws -> [Int]? {
         guard let v = try known(i) else { return nil }
         guard v.shape.count <= 1, v.count <= 1 << 20 else {
-            throw ApusError("ONNX215", "input \(i) must be a vector of integers", actual: "\(v.dtype)\(v.shape)")
+            throw ApusError(
+                "ONNX215", "input \(i) must be a vector of integers", actual: "\(v.dtype)\(v.shape)")
         }
         switch v.dtype {
         case .int64: return try v.toArray(Int64.self).map { Int($0) }
         case .int32: return try v.toArray(Int32.self).map { Int($0) }
-        default: throw ApusError("ONNX215", "input \(i) must be a vector of integers", actual: "\(v.dtype)\(v.shape)")
+        default:
+            throw ApusError(
+                "ONNX215", "input \(i) must be a vector of integers", actual: "\(v.dtype)\(v.shape)")
         }
     }
 

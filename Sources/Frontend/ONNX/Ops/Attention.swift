@@ -14,10 +14,13 @@ func addAttention(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let kernel = try c.shape(w)
         guard shape.count == 3, kernel.count == 3, kernel[2] >= 1 else {
-            throw ApusError("ONNX280", "data [N, C, L] and a weight [C, 1, k] are needed", actual: "\(shape), \(kernel)")
+            throw ApusError(
+                "ONNX280", "data [N, C, L] and a weight [C, 1, k] are needed", actual: "\(shape), \(kernel)")
         }
         let type = try c.dtype(x)
-        let before = try c.optional(3) ?? (kernel[2] > 1 ? c.filled(0, [shape[0], shape[1], kernel[2] - 1], type) : nil)
+        let before =
+            try c.optional(3)
+            ?? (kernel[2] > 1 ? c.filled(0, [shape[0], shape[1], kernel[2] - 1], type) : nil)
         guard try before.map({ try c.shape($0).count == 3 }) ?? true else {
             throw ApusError("ONNX280", "a state [N, C, k - 1] is needed")
         }
@@ -34,10 +37,16 @@ func addAttention(_ t: inout [String: ONNXConverter]) {
         case "silu", "swish":
             let f = type.bits < 32 ? try c.cast(y, .float32) : y
             y = try c.cast(try c.mul(f, try c.apply("sigmoid", f)), type)
-        default: throw ApusError("ONNX281", "the activation is not known", actual: try c.node.string("activation"))
+        default:
+            throw ApusError("ONNX281", "the activation is not known", actual: try c.node.string("activation"))
         }
         let end = try c.shape(padded)[2]
-        return [y, kernel[2] == 1 ? try c.filled(0, [shape[0], shape[1], 0], type) : try c.sliced(padded, 2, end - kernel[2] + 1, end)]
+        return [
+            y,
+            kernel[2] == 1
+                ? try c.filled(0, [shape[0], shape[1], 0], type)
+                : try c.sliced(padded, 2, end - kernel[2] + 1, end),
+        ]
     }
     t["SwiGLU"] = { c in
         let a = try c.x(0)
@@ -52,7 +61,9 @@ private func heads(_ c: NodeContext, _ e: RelayExpr, _ count: Int) throws -> Rel
     let s = try c.shape(e)
     if s.count == 4 { return e }
     guard s.count == 3, count >= 1, s[2] % count == 0 else {
-        throw ApusError("ONNX282", "the heads do not divide the last axis", expected: "a divisor of \(s.last ?? 0)", actual: "\(count)")
+        throw ApusError(
+            "ONNX282", "the heads do not divide the last axis", expected: "a divisor of \(s.last ?? 0)",
+            actual: "\(count)")
     }
     return try c.transpose(try c.reshape(e, [s[0], s[1], count, s[2] / count]), [0, 2, 1, 3])
 }
@@ -70,8 +81,11 @@ private func attention(_ c: NodeContext) throws -> [RelayExpr?] {
     let type = try c.dtype(q)
     let sq = try c.shape(q)
     let sk = try c.shape(k)
-    guard sq.count == 4, sk.count == 4, try c.shape(v).count == 4, sq[1] >= 1, sk[1] >= 1, sq[1] % sk[1] == 0, sq[3] > 0
-    else { throw ApusError("ONNX283", "the operands of attention do not fit", expected: "\(sq)", actual: "\(sk)") }
+    guard sq.count == 4, sk.count == 4, try c.shape(v).count == 4, sq[1] >= 1, sk[1] >= 1, sq[1] % sk[1] == 0,
+        sq[3] > 0
+    else {
+        throw ApusError("ONNX283", "the operands of attention do not fit", expected: "\(sq)", actual: "\(sk)")
+    }
     k = try c.repeated(k, sq[1] / sk[1], 1)
     v = try c.repeated(v, sq[1] / sk[1], 1)
     // The root on both sides keeps halves from overflowing, as the standard says.
@@ -114,7 +128,7 @@ private func attention(_ c: NodeContext) throws -> [RelayExpr?] {
     return [y, present.0, present.1, shown]
 }
 
-/// What is added to the scores: 0, or minus infinity where a query must not see a key; nil = nothing is hidden.
+/// What is added to the scores: 0, or minus infinity where a query must not see a key; nil: nothing hidden.
 private func attentionBias(_ c: NodeContext, _ type: DataType, _ q: [Int], _ k: [Int]) throws -> RelayExpr? {
     let (queries, keys) = (q[2], k[2])
     let zero = try c.scalar(0, type)
@@ -126,7 +140,9 @@ private func attentionBias(_ c: NodeContext, _ type: DataType, _ q: [Int], _ k: 
     }
     if var mask = c.optional(3) {
         let s = try c.shape(mask)
-        guard s.count >= 1, s.count <= 4 else { throw ApusError("ONNX283", "the mask has too many axes", actual: "\(s)") }
+        guard s.count >= 1, s.count <= 4 else {
+            throw ApusError("ONNX283", "the mask has too many axes", actual: "\(s)")
+        }
         let bool = try c.dtype(mask).isBool
         let missing = keys - s[s.count - 1]
         if missing > 0 && s[s.count - 1] > 0 {
@@ -150,7 +166,9 @@ private func attentionBias(_ c: NodeContext, _ type: DataType, _ q: [Int], _ k: 
         let r = try c.counting(queries, [1, 1, queries, 1])
         return try offset.map { try c.add(r, $0) } ?? r
     }
-    if try c.node.bool("is_causal", default: false) { try hide(try c.call("less_equal", [column, try row()])) }
+    if try c.node.bool("is_causal", default: false) {
+        try hide(try c.call("less_equal", [column, try row()]))
+    }
     let left = try c.int("left_window_size", default: -1, in: -1...(1 << 40))
     let right = try c.int("right_window_size", default: -1, in: -1...(1 << 40))
     if left >= 0 { try hide(try c.call("less_equal", [try c.add(try row(), -Double(left)), column])) }
@@ -176,13 +194,17 @@ private func rotary(_ c: NodeContext) throws -> RelayExpr {
     let s = try c.shape(e)
     let given = try c.int("rotary_embedding_dim", default: 0, in: 0...s[3])
     let dim = given == 0 ? s[3] : given
-    guard dim % 2 == 0, dim > 0 else { throw ApusError("ONNX285", "the number of rotated elements must be even", actual: "\(dim)") }
+    guard dim % 2 == 0, dim > 0 else {
+        throw ApusError("ONNX285", "the number of rotated elements must be even", actual: "\(dim)")
+    }
     func table(_ i: Int) throws -> RelayExpr {
         var cache = try c.x(i)
         if let ids = c.optional(3) { cache = try c.call("take", [cache, ids], ["axis": 0]) }
         let t = try c.shape(cache)
         guard t.count == 3, t[2] == dim / 2 else {
-            throw ApusError("ONNX286", "the cache does not fit", expected: "[\(s[0]), \(s[1]), \(dim / 2)]", actual: "\(t)")
+            throw ApusError(
+                "ONNX286", "the cache does not fit", expected: "[\(s[0]), \(s[1]), \(dim / 2)]",
+                actual: "\(t)")
         }
         return try c.reshape(cache, [t[0], t[1], 1, t[2]])
     }
@@ -209,20 +231,27 @@ private func linearAttention(_ c: NodeContext) throws -> [RelayExpr?] {
     let rule = try c.node.string("update_rule", default: "gated_delta")
     let gated = rule == "gated" || rule == "gated_delta"
     let delta = rule == "delta" || rule == "gated_delta"
-    guard gated || delta || rule == "linear" else { throw ApusError("ONNX281", "update_rule is not known", actual: rule) }
+    guard gated || delta || rule == "linear" else {
+        throw ApusError("ONNX281", "update_rule is not known", actual: rule)
+    }
     guard (c.optional(4) != nil) == gated, (c.optional(5) != nil) == delta else {
-        throw ApusError("ONNX287", "decay and beta must be given where, and only where, the rule uses them", actual: rule)
+        throw ApusError(
+            "ONNX287", "decay and beta must be given where, and only where, the rule uses them", actual: rule)
     }
     let qHeads = try c.node.int("q_num_heads", default: 0)
     let kvHeads = try c.node.int("kv_num_heads", default: 0)
     func wide(_ i: Int, _ n: Int) throws -> RelayExpr { try c.cast(try heads(c, try c.x(i), n), .float32) }
     guard qHeads >= 1, kvHeads >= 1, qHeads % kvHeads == 0 else {
-        throw ApusError("ONNX282", "q_num_heads must be a multiple of kv_num_heads", actual: "\(qHeads), \(kvHeads)")
+        throw ApusError(
+            "ONNX282", "q_num_heads must be a multiple of kv_num_heads", actual: "\(qHeads), \(kvHeads)")
     }
     let (q, k, v) = (try wide(0, qHeads), try wide(1, kvHeads), try wide(2, kvHeads))
     let (sq, sv) = (try c.shape(q), try c.shape(v))
     let (batch, steps, dk, dv) = (sq[0], sq[2], sq[3], sv[3])
-    guard steps <= 1024, dk > 0 else { throw ApusError("ONNX288", "the sequence is too long to unroll", expected: "at most 1024", actual: "\(steps)") }
+    guard steps <= 1024, dk > 0 else {
+        throw ApusError(
+            "ONNX288", "the sequence is too long to unroll", expected: "at most 1024", actual: "\(steps)")
+    }
     let decay = gated ? try wide(4, kvHeads) : nil
     var beta: RelayExpr?
     if delta { beta = try wide(5, try c.shape(try c.x(5)).last == 1 ? 1 : kvHeads) }

@@ -12,7 +12,9 @@ func addControlFlow(_ t: inout [String: ONNXConverter]) {
                 hint: "fix the input it depends on, such as --constant NAME=value.npy")
         }
         let name = try v.toDoubles()[0] != 0 ? "then_branch" : "else_branch"
-        guard let branch = try c.node.graph(name) else { throw ApusError("ONNX231", "If needs both branches") }
+        guard let branch = try c.node.graph(name) else {
+            throw ApusError("ONNX231", "If needs both branches")
+        }
         return try c.importer.subgraph(branch)
     }
     t["Loop"] = { c in try loop(c) }
@@ -26,7 +28,9 @@ private func loop(_ c: NodeContext) throws -> [RelayExpr?] {
     let limit = try c.optional(0) == nil ? Int.max : c.knownInts(0)?.first ?? Int.max
     var state = try (0..<max(0, c.inputs.count - 2)).map { try c.x($0 + 2) }
     guard body.inputs.count == state.count + 2, body.outputs.count > state.count else {
-        throw ApusError("ONNX341", "the body does not fit the loop", expected: "\(state.count + 2) inputs", actual: "\(body.inputs.count)")
+        throw ApusError(
+            "ONNX341", "the body does not fit the loop", expected: "\(state.count + 2) inputs",
+            actual: "\(body.inputs.count)")
     }
     func holds(_ e: RelayExpr) throws -> Bool {
         guard let v = try c.importer.evaluated(e), v.count == 1 else {
@@ -39,7 +43,8 @@ private func loop(_ c: NodeContext) throws -> [RelayExpr?] {
     var i = 0
     while i < limit, try condition.map({ try holds($0) }) ?? true {
         guard i < maximumIterations else {
-            throw ApusError("ONNX343", "the loop is too long to unroll", expected: "at most \(maximumIterations) rounds")
+            throw ApusError(
+                "ONNX343", "the loop is too long to unroll", expected: "at most \(maximumIterations) rounds")
         }
         let step = c.constant(NDArray([Int64(i)], shape: []))
         let first = try condition ?? Relay.scalar(1, .bool)
@@ -49,12 +54,13 @@ private func loop(_ c: NodeContext) throws -> [RelayExpr?] {
         for (k, e) in results[(1 + state.count)...].enumerated() { collected[k].append(e) }
         i += 1
     }
-    return state + (try collected.map { list -> RelayExpr in
-        guard !list.isEmpty else {
-            throw ApusError("ONNX344", "a loop of no rounds has no type for what it collects")
-        }
-        return try c.call("stack", [Relay.Tuple(list)], ["axis": 0])
-    })
+    return state
+        + (try collected.map { list -> RelayExpr in
+            guard !list.isEmpty else {
+                throw ApusError("ONNX344", "a loop of no rounds has no type for what it collects")
+            }
+            return try c.call("stack", [Relay.Tuple(list)], ["axis": 0])
+        })
 }
 
 private func scan(_ c: NodeContext) throws -> [RelayExpr?] {
@@ -66,24 +72,35 @@ private func scan(_ c: NodeContext) throws -> [RelayExpr?] {
     let inputs = try (states..<c.inputs.count).map { try c.x($0) }
     let outputs = body.outputs.count - states
     guard states >= 0, body.inputs.count == c.inputs.count, outputs >= 0 else {
-        throw ApusError("ONNX341", "the body does not fit the scan", expected: "\(c.inputs.count) inputs", actual: "\(body.inputs.count)")
+        throw ApusError(
+            "ONNX341", "the body does not fit the scan", expected: "\(c.inputs.count) inputs",
+            actual: "\(body.inputs.count)")
     }
     func list(_ name: String, _ count: Int) throws -> [Int] {
         let v = try c.node.ints(name, default: Array(repeating: 0, count: count))
-        guard v.count == count else { throw ApusError("ONNX346", "`\(name)` has the wrong length", expected: "\(count)", actual: "\(v.count)") }
+        guard v.count == count else {
+            throw ApusError(
+                "ONNX346", "`\(name)` has the wrong length", expected: "\(count)", actual: "\(v.count)")
+        }
         return v
     }
-    let inputAxes = try zip(try list("scan_input_axes", n), inputs).map { try c.axis($0, rank: try c.shape($1).count) }
+    let inputAxes = try zip(try list("scan_input_axes", n), inputs).map {
+        try c.axis($0, rank: try c.shape($1).count)
+    }
     let backwards = try list("scan_input_directions", n)
     let outputAxes = try list("scan_output_axes", outputs)
     let prepends = try list("scan_output_directions", outputs)
     guard let first = inputs.first else { throw ApusError("ONNX346", "Scan needs an input to scan") }
     let steps = try c.shape(first)[inputAxes[0]]
     for (e, a) in zip(inputs, inputAxes) where try c.shape(e)[a] != steps {
-        throw ApusError("ONNX346", "the inputs to scan have different lengths", expected: "\(steps)", actual: "\(try c.shape(e)[a])")
+        throw ApusError(
+            "ONNX346", "the inputs to scan have different lengths", expected: "\(steps)",
+            actual: "\(try c.shape(e)[a])")
     }
     guard steps >= 1, steps <= maximumIterations else {
-        throw ApusError("ONNX343", "the scan cannot be unrolled", expected: "1 to \(maximumIterations) rounds", actual: "\(steps)")
+        throw ApusError(
+            "ONNX343", "the scan cannot be unrolled", expected: "1 to \(maximumIterations) rounds",
+            actual: "\(steps)")
     }
     var collected = Array(repeating: [RelayExpr](), count: outputs)
     for i in 0..<steps {
@@ -104,7 +121,8 @@ private func scan(_ c: NodeContext) throws -> [RelayExpr?] {
         let parts = prepends[k] == 1 ? list.reversed() : list
         let rank = try c.shape(parts[0]).count
         all.append(
-            try c.call("stack", [Relay.Tuple(parts)], ["axis": .int(try c.axis(outputAxes[k], rank: rank + 1))]))
+            try c.call(
+                "stack", [Relay.Tuple(parts)], ["axis": .int(try c.axis(outputAxes[k], rank: rank + 1))]))
     }
     return all
 }

@@ -12,7 +12,9 @@ private struct Labelled {
 
 /// Einstein's summation, by products of batches of matrices from left to right.
 func einsum(_ c: NodeContext) throws -> RelayExpr {
-    guard let text = try c.node.string("equation") else { throw ApusError("ONNX320", "Einsum needs an equation") }
+    guard let text = try c.node.string("equation") else {
+        throw ApusError("ONNX320", "Einsum needs an equation")
+    }
     func failure(_ why: String) -> ApusError { ApusError("ONNX321", "the equation \(why)", actual: text) }
     let plain = Array(text.utf8).filter { $0 != 32 }
     guard plain.count <= 1000 else { throw failure("is too long") }
@@ -20,7 +22,9 @@ func einsum(_ c: NodeContext) throws -> RelayExpr {
     guard halves.count <= 2 else { throw failure("has two arrows") }
     let terms = halves[0].split(separator: ",", omittingEmptySubsequences: false).map { Array($0.utf8) }
     guard terms.count == c.inputs.count, !terms.isEmpty else {
-        throw ApusError("ONNX322", "the equation has another number of operands", expected: "\(c.inputs.count)", actual: text)
+        throw ApusError(
+            "ONNX322", "the equation has another number of operands", expected: "\(c.inputs.count)",
+            actual: text)
     }
     let dot = UInt8(ascii: ".")
     var widest = 0
@@ -38,7 +42,9 @@ func einsum(_ c: NodeContext) throws -> RelayExpr {
                 continue
             }
             let lower = term[i] | 0x20
-            guard lower >= UInt8(ascii: "a"), lower <= UInt8(ascii: "z") else { throw failure("has a character that is no letter") }
+            guard lower >= UInt8(ascii: "a"), lower <= UInt8(ascii: "z") else {
+                throw failure("has a character that is no letter")
+            }
             result.append(Int(term[i]))
             i += 1
         }
@@ -55,13 +61,17 @@ func einsum(_ c: NodeContext) throws -> RelayExpr {
         let shape = try c.shape(try c.x(i))
         let named = list.filter { $0 != -1 }.count
         guard list.contains(-1) ? shape.count >= named : shape.count == named else {
-            throw ApusError("ONNX323", "operand \(i) has another number of axes than its term", expected: String(decoding: term, as: UTF8.self), actual: "\(shape)")
+            throw ApusError(
+                "ONNX323", "operand \(i) has another number of axes than its term",
+                expected: String(decoding: term, as: UTF8.self), actual: "\(shape)")
         }
         if list.contains(-1) { widest = max(widest, shape.count - named) }
         let labels = expanded(list, shape.count - named)
         for (l, n) in zip(labels, shape) {
             let known = extents[l] ?? 1
-            guard known == 1 || n == 1 || known == n else { throw failure("gives axes of different extents one letter") }
+            guard known == 1 || n == 1 || known == n else {
+                throw failure("gives axes of different extents one letter")
+            }
             extents[l] = known == 1 ? n : known
             uses[l, default: 0] += 1
         }
@@ -97,7 +107,9 @@ private func diagonal(_ c: NodeContext, _ operand: Labelled) throws -> Labelled 
     {
         let shape = try c.shape(o.value)
         let n = shape[first]
-        guard n == shape[second] else { throw ApusError("ONNX324", "a diagonal needs equal extents", actual: "\(shape)") }
+        guard n == shape[second] else {
+            throw ApusError("ONNX324", "a diagonal needs equal extents", actual: "\(shape)")
+        }
         var rows = Array(repeating: 1, count: shape.count)
         var columns = rows
         rows[first] = n
@@ -114,7 +126,8 @@ private func summed(_ c: NodeContext, _ o: Labelled, needed: Set<Int>) throws ->
     let axes = o.labels.indices.filter { !needed.contains(o.labels[$0]) }
     if axes.isEmpty { return o }
     return Labelled(
-        value: try c.reduced("sum", o.value, axes, keep: false), labels: o.labels.filter { needed.contains($0) })
+        value: try c.reduced("sum", o.value, axes, keep: false),
+        labels: o.labels.filter { needed.contains($0) })
 }
 
 /// The product of two operands, summed over what neither the result nor later operands need.

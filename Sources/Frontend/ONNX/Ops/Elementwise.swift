@@ -6,16 +6,20 @@ import ApusSupport
 /// Operators that work element by element, with numpy's broadcasting.
 func addElementwise(_ t: inout [String: ONNXConverter]) {
     let unary: KeyValuePairs<String, String> = [
-        "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Sin": "sin",
-        "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh", "Cosh": "cosh",
-        "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "Floor": "floor", "Ceil": "ceil", "Round": "round",
+        "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf",
+        "Sin": "sin",
+        "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh",
+        "Cosh": "cosh",
+        "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh", "Floor": "floor", "Ceil": "ceil",
+        "Round": "round",
         "Abs": "abs", "Neg": "negative", "Sign": "sign", "Relu": "nn.relu", "Not": "logical_not",
         "BitwiseNot": "bitwise_not", "IsNaN": "isnan",
     ]
     for (name, op) in unary { t[name] = { c in [try c.call(op, [try c.x(0)])] } }
     let binary: KeyValuePairs<String, String> = [
         "Add": "add", "Sub": "subtract", "Mul": "multiply", "Div": "divide", "Equal": "equal", "Less": "less",
-        "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal", "And": "logical_and",
+        "LessOrEqual": "less_equal", "Greater": "greater", "GreaterOrEqual": "greater_equal",
+        "And": "logical_and",
         "Or": "logical_or", "Xor": "logical_xor", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or",
         "BitwiseXor": "bitwise_xor",
     ]
@@ -38,14 +42,18 @@ func addElementwise(_ t: inout [String: ONNXConverter]) {
         let x = try c.x(0)
         if c.opset >= 12, c.optional(2) != nil {
             let training = try c.known(2)?.toDoubles().first ?? 0
-            let ratio = try training == 0 ? 0 : c.optional(1) == nil ? 0.5 : c.known(1)?.toDoubles().first ?? 0.5
+            let ratio =
+                try training == 0 ? 0 : c.optional(1) == nil ? 0.5 : c.known(1)?.toDoubles().first ?? 0.5
             if training != 0 && ratio != 0 {
                 throw ApusError("ONNX237", "Dropout in training mode is random, and not supported")
             }
         }
         // The mask of inference keeps everything.
-        let mask = c.node.outputs.count > 1
-            ? try c.call("full", [try Relay.scalar(1, .bool)], ["shape": .ints(try c.shape(x)), "dtype": .dtype(.bool)])
+        let mask =
+            c.node.outputs.count > 1
+            ? try c.call(
+                "full", [try Relay.scalar(1, .bool)],
+                ["shape": .ints(try c.shape(x)), "dtype": .dtype(.bool)])
             : nil
         return [x, mask]
     }
@@ -95,7 +103,9 @@ func addElementwise(_ t: inout [String: ONNXConverter]) {
         ]
     }
     t["Cast"] = { c in
-        guard let to = try c.node.int("to") else { throw ApusError("ONNX217", "Cast needs the attribute `to`") }
+        guard let to = try c.node.int("to") else {
+            throw ApusError("ONNX217", "Cast needs the attribute `to`")
+        }
         return [try c.cast(try c.x(0), try ONNXElementType.dtype(number: to))]
     }
     t["CastLike"] = { c in [try c.cast(try c.x(0), try c.dtype(try c.x(1)))] }
@@ -222,7 +232,7 @@ private func addActivations(_ t: inout [String: ONNXConverter]) {
     }
 }
 
-/// Shifts by any amount: what is negative or too large leaves no bit of the number but the sign of a right shift.
+/// Shifts by any amount: one that is negative or too large leaves nothing but the sign of a right shift.
 private func shifted(_ c: NodeContext, _ x: RelayExpr, _ y: RelayExpr, right: Bool) throws -> RelayExpr {
     let type = try c.dtype(x)
     let op = right ? "right_shift" : "left_shift"
@@ -235,7 +245,9 @@ private func shifted(_ c: NodeContext, _ x: RelayExpr, _ y: RelayExpr, right: Bo
     let zero = try c.scalar(0, type)
     var good = try c.call("less", [y, try c.scalar(bits, type)])
     if !type.isUInt { good = try c.call("logical_and", [good, try c.call("greater_equal", [y, zero])]) }
-    if right && !type.isUInt { return try c.call(op, [x, try c.choose(good, y, try c.scalar(bits - 1, type))]) }
+    if right && !type.isUInt {
+        return try c.call(op, [x, try c.choose(good, y, try c.scalar(bits - 1, type))])
+    }
     return try c.choose(good, try c.call(op, [x, try c.choose(good, y, zero)]), zero)
 }
 

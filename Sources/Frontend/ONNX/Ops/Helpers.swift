@@ -3,7 +3,7 @@ import ApusRelay
 import ApusRuntime
 import ApusSupport
 
-// Short forms that converters share. Every one is a call of one operator, or nothing where it would change nothing.
+// Short forms that converters share. Each is a call of one operator, or none where it would change nothing.
 
 extension NodeContext {
     func choose(_ condition: RelayExpr, _ yes: RelayExpr, _ no: RelayExpr) throws -> RelayExpr {
@@ -61,7 +61,9 @@ extension NodeContext {
         let n = try product(try shape(vector))
         if n == 1 { return try reshape(vector, []) }
         var shape = Array(repeating: 1, count: rank)
-        guard axis >= 0, axis < rank else { throw ApusError("ONNX213", "there is no such axis", actual: "\(axis)") }
+        guard axis >= 0, axis < rank else {
+            throw ApusError("ONNX213", "there is no such axis", actual: "\(axis)")
+        }
         shape[axis] = n
         return try reshape(vector, shape)
     }
@@ -71,7 +73,8 @@ extension NodeContext {
         let sa = try shape(a)
         let sb = try shape(b)
         guard sa.count == sb.count, sa.count >= 2, sa.dropLast(2) == sb.dropLast(2) else {
-            throw ApusError("ONNX252", "the batches of two products differ", expected: "\(sa)", actual: "\(sb)")
+            throw ApusError(
+                "ONNX252", "the batches of two products differ", expected: "\(sa)", actual: "\(sb)")
         }
         let n = try product(sa.dropLast(2))
         let y = try call(

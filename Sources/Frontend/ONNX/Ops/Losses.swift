@@ -18,7 +18,9 @@ private func negativeLogLikelihood(_ c: NodeContext, _ logs: RelayExpr) throws -
     var target = try c.cast(try c.x(1), .int64)
     let targetShape = try c.shape(target)
     guard shape.count >= 2, targetShape == [shape[0]] + shape.dropFirst(2) else {
-        throw ApusError("ONNX290", "data [N, C, …] and targets [N, …] are needed", expected: "\(shape)", actual: "\(targetShape)")
+        throw ApusError(
+            "ONNX290", "data [N, C, …] and targets [N, …] are needed", expected: "\(shape)",
+            actual: "\(targetShape)")
     }
     var ignored: RelayExpr?
     if let ignore = try c.node.int("ignore_index") {
@@ -27,7 +29,8 @@ private func negativeLogLikelihood(_ c: NodeContext, _ logs: RelayExpr) throws -
         // Any class will do: what it gives is not counted.
         target = try c.choose(same, try Relay.scalar(0, .int64), target)
     }
-    let picked = try c.call("gather", [logs, try c.reshape(target, [shape[0], 1] + shape.dropFirst(2))], ["axis": 1])
+    let picked = try c.call(
+        "gather", [logs, try c.reshape(target, [shape[0], 1] + shape.dropFirst(2))], ["axis": 1])
     var loss = try c.apply("negative", try c.reshape(picked, targetShape))
     var weights = try c.optional(2).map { try c.call("take", [$0, target], ["axis": 0, "mode": "clip"]) }
     let zero = try c.scalar(0, type)

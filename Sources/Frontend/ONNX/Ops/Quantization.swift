@@ -10,7 +10,9 @@ func addQuantization(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let zeroPoint = c.optional(2)
         let declared = try c.node.int("output_dtype", default: 0)
-        let to = try zeroPoint.map { try c.dtype($0) } ?? (declared == 0 ? .uint8 : ONNXElementType.dtype(number: declared))
+        let to =
+            try zeroPoint.map { try c.dtype($0) }
+            ?? (declared == 0 ? .uint8 : ONNXElementType.dtype(number: declared))
         let scale = try spread(c, try c.x(1), shape)
         let work = try c.dtype(x) == .float64 ? DataType.float64 : .float32
         let ratio = try c.div(try c.cast(x, work), try c.cast(scale, work))
@@ -47,9 +49,12 @@ func addQuantization(_ t: inout [String: ONNXConverter]) {
         func real(_ i: Int, _ axis: Int) throws -> RelayExpr {
             try c.along(try c.cast(try c.x(i), .float32), axis, rank: rank)
         }
-        let scale = try c.div(try c.mul(try real(1, max(0, rank - 2)), try real(4, max(0, rank - 1))), try real(6, 0))
+        let scale = try c.div(
+            try c.mul(try real(1, max(0, rank - 2)), try real(4, max(0, rank - 1))), try real(6, 0))
         let zero = try c.along(try c.x(7), 0, rank: rank)
-        return [try saturated(c, try c.mul(try c.cast(product, .float32), scale), zero, try c.dtype(try c.x(7)))]
+        return [
+            try saturated(c, try c.mul(try c.cast(product, .float32), scale), zero, try c.dtype(try c.x(7)))
+        ]
     }
     t["ConvInteger"] = { c in [try integerConvolution(c, 0, 1, 2, 3)] }
     t["QLinearConv"] = { c in
@@ -65,7 +70,7 @@ func addQuantization(_ t: inout [String: ONNXConverter]) {
     }
 }
 
-/// A scale or zero point so that it broadcasts over data: one number, one each of an axis, or one each block of it.
+/// A scale or zero point so that it broadcasts over data: one number, or one for each of an axis or block.
 private func spread(_ c: NodeContext, _ e: RelayExpr, _ data: [Int]) throws -> RelayExpr {
     let s = try c.shape(e)
     if s.isEmpty { return e }
@@ -76,19 +81,28 @@ private func spread(_ c: NodeContext, _ e: RelayExpr, _ data: [Int]) throws -> R
         return try c.along(e, try c.axis(axis, rank: data.count), rank: data.count)
     }
     let a = try c.axis(axis, rank: data.count)
-    guard block > 0, block <= data[a], s.count == data.count, s.indices.allSatisfy({ $0 == a || s[$0] == data[$0] }),
+    guard block > 0, block <= data[a], s.count == data.count,
+        s.indices.allSatisfy({ $0 == a || s[$0] == data[$0] }),
         s[a] > 0, (data[a] + block - 1) / block == s[a]
-    else { throw ApusError("ONNX310", "the scales do not fit the data", expected: "\(data)", actual: "\(s) in blocks of \(block)") }
+    else {
+        throw ApusError(
+            "ONNX310", "the scales do not fit the data", expected: "\(data)",
+            actual: "\(s) in blocks of \(block)")
+    }
     return try c.sliced(try c.repeated(e, block, a), a, 0, data[a])
 }
 
 /// `round(x) + zero` within the range of an integer type, as that.
-private func saturated(_ c: NodeContext, _ x: RelayExpr, _ zero: RelayExpr?, _ to: DataType) throws -> RelayExpr {
+private func saturated(_ c: NodeContext, _ x: RelayExpr, _ zero: RelayExpr?, _ to: DataType) throws
+    -> RelayExpr
+{
     let ranges: [DataType: (Double, Double)] = [
         .uint8: (0, 255), .int8: (-128, 127), .uint16: (0, 65535), .int16: (-32768, 32767),
     ]
     guard let range = ranges[to] else {
-        throw ApusError("ONNX311", "this type is not quantised to", expected: "an integer of 8 or 16 bits", actual: "\(to)")
+        throw ApusError(
+            "ONNX311", "this type is not quantised to", expected: "an integer of 8 or 16 bits",
+            actual: "\(to)")
     }
     var e = try c.apply("round", x)
     if let zero { e = try c.add(e, try c.cast(zero, try c.dtype(x))) }
@@ -106,7 +120,9 @@ private func integerProduct(_ c: NodeContext, _ a: Int, _ b: Int, _ za: Int, _ z
     return try matmul(c, try centred(c, a, c.optional(za), ra - 2), try centred(c, b, c.optional(zb), rb - 1))
 }
 
-private func integerConvolution(_ c: NodeContext, _ x: Int, _ w: Int, _ zx: Int, _ zw: Int) throws -> RelayExpr {
+private func integerConvolution(_ c: NodeContext, _ x: Int, _ w: Int, _ zx: Int, _ zw: Int) throws
+    -> RelayExpr
+{
     // Padding is the zero point, which is 0 once it is taken away.
     try convolution(c, try centred(c, x, c.optional(zx), 0), try centred(c, w, c.optional(zw), 0))
 }

@@ -49,7 +49,8 @@ private struct Cell {
         }
         let i = try f(0, try peep(0, g[0], cell))
         let coupled = try c.node.bool("input_forget", default: false)
-        let forget = coupled ? try c.sub(try c.scalar(1, try c.dtype(i)), i) : try f(0, try peep(2, g[2], cell))
+        let forget =
+            coupled ? try c.sub(try c.scalar(1, try c.dtype(i)), i) : try f(0, try peep(2, g[2], cell))
         let next = try c.add(try c.mul(forget, cell), try c.mul(i, try f(1, g[3])))
         let o = try f(0, try peep(1, g[1], next))
         return [try c.mul(o, try activations[2](c, next)), next]
@@ -97,15 +98,19 @@ private func recurrent(_ c: NodeContext, gates: Int, states: Int) throws -> [Rel
     guard let directions = ["forward": 1, "reverse": 1, "bidirectional": 2][direction] else {
         throw ApusError("ONNX300", "direction is not known", actual: direction)
     }
-    guard sx.count == 3, sw.count == 3, sr.count == 3, sw[0] == directions, sr[0] == directions, sw[2] == sx[2],
+    guard sx.count == 3, sw.count == 3, sr.count == 3, sw[0] == directions, sr[0] == directions,
+        sw[2] == sx[2],
         sr[2] > 0, sr[1] / sr[2] == gates, sr[1] % sr[2] == 0, sw[1] == sr[1]
     else { throw ApusError("ONNX301", "the weights do not fit", expected: "\(sx)", actual: "\(sw), \(sr)") }
     let (steps, batch, hidden) = (sx[0], sx[1], sr[2])
     if let h = try c.node.int("hidden_size"), h != hidden {
-        throw ApusError("ONNX301", "hidden_size does not fit the weights", expected: "\(hidden)", actual: "\(h)")
+        throw ApusError(
+            "ONNX301", "hidden_size does not fit the weights", expected: "\(hidden)", actual: "\(h)")
     }
     guard steps <= maximumSteps, steps >= 1 else {
-        throw ApusError("ONNX302", "the sequence cannot be unrolled", expected: "1 to \(maximumSteps) steps", actual: "\(steps)")
+        throw ApusError(
+            "ONNX302", "the sequence cannot be unrolled", expected: "1 to \(maximumSteps) steps",
+            actual: "\(steps)")
     }
     let type = try c.dtype(x)
     let lengths = try c.optional(4).map { try c.reshape(try c.cast($0, .int64), [batch, 1]) }
@@ -162,8 +167,10 @@ private func recurrent(_ c: NodeContext, gates: Int, states: Int) throws -> [Rel
             }
             state = next
         }
-        let stacked = steps == 1
-            ? try c.reshape(outputs[0], [1, batch, hidden]) : try c.call("stack", [Relay.Tuple(outputs)], ["axis": 0])
+        let stacked =
+            steps == 1
+            ? try c.reshape(outputs[0], [1, batch, hidden])
+            : try c.call("stack", [Relay.Tuple(outputs)], ["axis": 0])
         sequences.append(try c.reshape(stacked, [steps, 1, batch, hidden]))
         finals.append(try state.map { try c.reshape($0, [1, batch, hidden]) })
     }
@@ -182,9 +189,12 @@ private func activations(
     _ c: NodeContext, gates: Int, directions: Int
 ) throws -> [[@Sendable (NodeContext, RelayExpr) throws -> RelayExpr]] {
     let standard = gates == 4 ? ["Sigmoid", "Tanh", "Tanh"] : (gates == 3 ? ["Sigmoid", "Tanh"] : ["Tanh"])
-    let names = try c.node.strings("activations") ?? Array(repeating: standard, count: directions).flatMap { $0 }
+    let names =
+        try c.node.strings("activations") ?? Array(repeating: standard, count: directions).flatMap { $0 }
     guard names.count == standard.count * directions else {
-        throw ApusError("ONNX303", "the number of activations does not fit", expected: "\(standard.count * directions)", actual: "\(names.count)")
+        throw ApusError(
+            "ONNX303", "the number of activations does not fit", expected: "\(standard.count * directions)",
+            actual: "\(names.count)")
     }
     var alphas = (try c.node.floats("activation_alpha") ?? []).map { Double($0) }[...]
     var betas = (try c.node.floats("activation_beta") ?? []).map { Double($0) }[...]
@@ -240,10 +250,12 @@ private func reverseSequence(_ c: NodeContext) throws -> RelayExpr {
     let batchAxis = try c.node.int("batch_axis", default: 1)
     let timeAxis = try c.node.int("time_axis", default: 0)
     guard Set([batchAxis, timeAxis]) == [0, 1], shape.count >= 2 else {
-        throw ApusError("ONNX305", "the batch and time axes must be 0 and 1", actual: "\(batchAxis), \(timeAxis)")
+        throw ApusError(
+            "ONNX305", "the batch and time axes must be 0 and 1", actual: "\(batchAxis), \(timeAxis)")
     }
     let steps = try c.counting(shape[timeAxis], timeAxis == 0 ? [shape[0], 1] : [1, shape[1]])
-    let lengths = try c.reshape(try c.cast(try c.x(1), .int64), batchAxis == 0 ? [shape[0], 1] : [1, shape[1]])
+    let lengths = try c.reshape(
+        try c.cast(try c.x(1), .int64), batchAxis == 0 ? [shape[0], 1] : [1, shape[1]])
     let back = try c.add(try c.sub(lengths, steps), -1)
     let at = try c.choose(try c.call("less", [steps, lengths]), back, steps)
     let wide = try c.reshape(at, Array(try c.shape(at)) + Array(repeating: 1, count: shape.count - 2))

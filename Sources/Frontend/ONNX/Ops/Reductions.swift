@@ -5,7 +5,10 @@ import ApusSupport
 
 /// Operators that combine elements along axes.
 func addReductions(_ t: inout [String: ONNXConverter]) {
-    func reduce(_ name: String, axesAsInputSince: Int, _ f: @escaping @Sendable (NodeContext, RelayExpr, Axes) throws -> RelayExpr) {
+    func reduce(
+        _ name: String, axesAsInputSince: Int,
+        _ f: @escaping @Sendable (NodeContext, RelayExpr, Axes) throws -> RelayExpr
+    ) {
         t[name] = { c in
             let x = try c.x(0)
             let rank = try c.shape(x).count
@@ -13,9 +16,15 @@ func addReductions(_ t: inout [String: ONNXConverter]) {
             var axes: [Int] = []
             for a in given ?? [] { axes.append(try c.axis(a, rank: rank)) }
             if axes.isEmpty {
-                if try c.node.bool("noop_with_empty_axes", default: false) { axes = [] } else { axes = Array(0..<rank) }
+                if try c.node.bool("noop_with_empty_axes", default: false) {
+                    axes = []
+                } else {
+                    axes = Array(0..<rank)
+                }
             }
-            return [try f(c, x, Axes(list: Set(axes).sorted(), keep: try c.node.bool("keepdims", default: true)))]
+            return [
+                try f(c, x, Axes(list: Set(axes).sorted(), keep: try c.node.bool("keepdims", default: true)))
+            ]
         }
     }
     reduce("ReduceSum", axesAsInputSince: 13) { c, x, a in try a.apply(c, "sum", x) }
@@ -34,7 +43,7 @@ func addReductions(_ t: inout [String: ONNXConverter]) {
     reduce("ReduceLogSumExp", axesAsInputSince: 18) { c, x, a in
         if a.list.isEmpty { return x }
         let kept = Axes(list: a.list, keep: true)
-        // The maximum is taken out so that nothing overflows; an infinite one would make infinity minus infinity.
+        // The maximum is taken out so that nothing overflows; not an infinite one, which leaves no number.
         let raw = try kept.apply(c, "max", x)
         let zero = try c.scalar(0, try c.dtype(x))
         let top = try c.call("where", [try c.call("isfinite", [raw]), raw, zero])
@@ -66,7 +75,10 @@ func addReductions(_ t: inout [String: ONNXConverter]) {
         let largest = try c.node.bool("largest", default: true)
         let both = try c.call(
             "topk", [x],
-            ["k": .int(k), "axis": .int(axis), "ret_type": "both", "is_ascend": .bool(!largest), "dtype": .dtype(.int64)])
+            [
+                "k": .int(k), "axis": .int(axis), "ret_type": "both", "is_ascend": .bool(!largest),
+                "dtype": .dtype(.int64),
+            ])
         return [try Relay.TupleGetItem(both, 0), try Relay.TupleGetItem(both, 1)]
     }
     for (name, op) in [("Softmax", "nn.softmax"), ("LogSoftmax", "nn.log_softmax")] {
@@ -90,7 +102,8 @@ func addReductions(_ t: inout [String: ONNXConverter]) {
         let since13 = c.opset >= 13
         let axis = try c.axis(try c.node.int("axis", default: since13 ? -1 : 1), rank: shape.count)
         let type = try c.dtype(x)
-        let flat = since13 ? x : try c.reshape(x, [try c.product(shape[..<axis]), try c.product(shape[axis...])])
+        let flat =
+            since13 ? x : try c.reshape(x, [try c.product(shape[..<axis]), try c.product(shape[axis...])])
         let along = since13 ? axis : 1
         let best = try c.call("argmax", [flat], ["axis": .ints([along])])
         let depth = try c.shape(flat)[along]

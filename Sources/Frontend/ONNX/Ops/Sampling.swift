@@ -35,7 +35,9 @@ func addSampling(_ t: inout [String: ONNXConverter]) {
         let update = try c.x(1)
         let (s, u) = (try c.shape(cache), try c.shape(update))
         let axis = try c.axis(try c.node.int("axis", default: -2), rank: s.count)
-        guard u.count == s.count, axis >= 1, s.indices.allSatisfy({ $0 == axis ? u[$0] <= s[$0] : u[$0] == s[$0] }) else {
+        guard u.count == s.count, axis >= 1,
+            s.indices.allSatisfy({ $0 == axis ? u[$0] <= s[$0] : u[$0] == s[$0] })
+        else {
             throw ApusError("ONNX331", "the update does not fit the cache", expected: "\(s)", actual: "\(u)")
         }
         var shape = Array(repeating: 1, count: s.count)
@@ -87,7 +89,8 @@ private func affineGrid(_ c: NodeContext) throws -> RelayExpr {
     let base = try c.cast(c.constant(NDArray(values, shape: [1, count, n + 1])), type)
     let shape = try c.shape(theta)
     guard shape == [size[0], n, n + 1] else {
-        throw ApusError("ONNX332", "theta does not fit", expected: "\([size[0], n, n + 1])", actual: "\(shape)")
+        throw ApusError(
+            "ONNX332", "theta does not fit", expected: "\([size[0], n, n + 1])", actual: "\(shape)")
     }
     let y = try c.batched(try c.broadcast(base, [size[0], count, n + 1]), theta, transposeB: true)
     return try c.reshape(y, [size[0]] + spatial + [n])
@@ -114,7 +117,9 @@ private func gridSample(_ c: NodeContext) throws -> RelayExpr {
     let padding = try c.node.string("padding_mode", default: "zeros")
     let mode = try c.node.string("mode", default: "linear")
     let method = ["bilinear": "linear", "bicubic": "cubic"][mode] ?? mode
-    guard ["zeros", "border", "reflection"].contains(padding), ["nearest", "linear", "cubic"].contains(method) else {
+    guard ["zeros", "border", "reflection"].contains(padding),
+        ["nearest", "linear", "cubic"].contains(method)
+    else {
         throw ApusError("ONNX334", "the mode or the padding is not known", actual: "\(mode), \(padding)")
     }
     let points = try c.product(g[1..<(n + 1)])
@@ -134,12 +139,18 @@ private func gridSample(_ c: NodeContext) throws -> RelayExpr {
         let extent = s[k + 2]
         // The grid's last component is the first axis from the end.
         let v = try c.reshape(try c.sliced(grid, 2, n - 1 - k, n - k), [g[0], points])
-        var p = corners
+        var p =
+            corners
             ? try c.mul(try c.add(v, 1), Double(extent - 1) / 2)
             : try c.mul(try c.add(try c.mul(try c.add(v, 1), Double(extent)), -1), 0.5)
         let a = GridAxis(
             extent: extent, position: p, low: corners ? 0 : -0.5, high: Double(extent) - (corners ? 1 : 0.5))
         if method == "nearest" { p = try c.apply("round", p) }
+        // Cubic taps are brought inside one by one (as PyTorch does), the others by their position.
+        if method == "cubic" {
+            axes.append(a)
+            continue
+        }
         if padding == "border" { p = try c.clipped(p, 0, Double(extent - 1)) }
         if padding == "reflection" { p = try reflected(p, a) }
         axes.append(GridAxis(extent: extent, position: p, low: a.low, high: a.high))
@@ -166,7 +177,8 @@ private func gridSample(_ c: NodeContext) throws -> RelayExpr {
             let safe = try c.call(
                 "minimum",
                 [
-                    try c.call("maximum", [e, try c.scalar(0, work)]), try c.scalar(Double(a.extent - 1), work),
+                    try c.call("maximum", [e, try c.scalar(0, work)]),
+                    try c.scalar(Double(a.extent - 1), work),
                 ])
             let number = try c.choose(try c.apply("isnan", safe), try c.scalar(0, work), safe)
             return (at: try c.cast(number, .int64), weight: try weight(o, t), inside: inside)

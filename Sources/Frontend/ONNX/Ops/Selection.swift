@@ -25,7 +25,9 @@ func addSelection(_ t: inout [String: ONNXConverter]) {
     }
     t["Compress"] = { c in
         var x = try c.x(0)
-        let picked = try needed(c, 1).toDoubles().enumerated().filter { $0.element != 0 }.map { Int64($0.offset) }
+        let picked = try needed(c, 1).toDoubles().enumerated().filter { $0.element != 0 }.map {
+            Int64($0.offset)
+        }
         var axis = 0
         if let a = try c.node.int("axis") {
             axis = try c.axis(a, rank: try c.shape(x).count)
@@ -35,7 +37,9 @@ func addSelection(_ t: inout [String: ONNXConverter]) {
         let extent = try c.shape(x)[axis]
         let inside = picked.filter { $0 < extent }
         return [
-            try c.call("take", [x, c.constant(NDArray(inside, shape: [inside.count]))], ["axis": .int(axis), "mode": "clip"])
+            try c.call(
+                "take", [x, c.constant(NDArray(inside, shape: [inside.count]))],
+                ["axis": .int(axis), "mode": "clip"])
         ]
     }
     t["Unique"] = { c in try unique(c) }
@@ -43,11 +47,14 @@ func addSelection(_ t: inout [String: ONNXConverter]) {
         let x = try needed(c, 0)
         let to = try ONNXElementType.dtype(number: try c.node.int("to", default: 0))
         guard x.dtype.bits == to.bits || x.dtype.bits + to.bits == 9 else {
-            throw ApusError("ONNX350", "BitCast needs types of one width", expected: "\(x.dtype)", actual: "\(to)")
+            throw ApusError(
+                "ONNX350", "BitCast needs types of one width", expected: "\(x.dtype)", actual: "\(to)")
         }
         let result = try NDArray.allocate(shape: x.shape, dtype: to)
         x.withUnsafeBytes { bytes in
-            if let from = bytes.baseAddress, bytes.count > 0 { result.data.copyMemory(from: from, byteCount: bytes.count) }
+            if let from = bytes.baseAddress, bytes.count > 0 {
+                result.data.copyMemory(from: from, byteCount: bytes.count)
+            }
         }
         return [c.constant(result)]
     }
@@ -77,7 +84,8 @@ private func window(_ c: NodeContext, _ f: (Double) -> Double) throws -> RelayEx
 
 private func range(_ c: NodeContext) throws -> RelayExpr {
     let (start, limit, step) = (try needed(c, 0), try needed(c, 1), try needed(c, 2))
-    guard start.count == 1, limit.count == 1, step.count == 1, limit.dtype == start.dtype, step.dtype == start.dtype
+    guard start.count == 1, limit.count == 1, step.count == 1, limit.dtype == start.dtype,
+        step.dtype == start.dtype
     else { throw ApusError("ONNX352", "Range needs three numbers of one type") }
     let failure = ApusError("ONNX352", "Range with these numbers has no reasonable length")
     let most = 1 << 22
@@ -144,17 +152,25 @@ private func unique(_ c: NodeContext) throws -> [RelayExpr?] {
     var place = Array(repeating: 0, count: order.count)
     for (new, old) in order.enumerated() { place[old] = new }
     let flat = try axis == nil ? c.reshape(c.constant(x), [x.count]) : c.constant(x)
-    let y = try c.call("take", [flat, c.int64(order.map { first[$0] })], ["axis": .int(axis ?? 0), "mode": "clip"])
-    return [y, c.int64(order.map { first[$0] }), c.int64(inverse.map { place[$0] }), c.int64(order.map { counts[$0] })]
+    let y = try c.call(
+        "take", [flat, c.int64(order.map { first[$0] })], ["axis": .int(axis ?? 0), "mode": "clip"])
+    return [
+        y, c.int64(order.map { first[$0] }), c.int64(inverse.map { place[$0] }),
+        c.int64(order.map { counts[$0] }),
+    ]
 }
 
 /// Running products, one element after another.
 private func cumulativeProduct(_ c: NodeContext) throws -> RelayExpr {
     let x = try c.x(0)
     let shape = try c.shape(x)
-    let axis = try c.axis(try needed(c, 1).toDoubles().first.flatMap { Int(exactly: $0) } ?? 0, rank: shape.count)
+    let axis = try c.axis(
+        try needed(c, 1).toDoubles().first.flatMap { Int(exactly: $0) } ?? 0, rank: shape.count)
     let n = shape.isEmpty ? 0 : shape[axis]
-    guard n >= 1, n <= 1024 else { throw ApusError("ONNX354", "CumProd cannot be unrolled", expected: "1 to 1024 elements", actual: "\(n)") }
+    guard n >= 1, n <= 1024 else {
+        throw ApusError(
+            "ONNX354", "CumProd cannot be unrolled", expected: "1 to 1024 elements", actual: "\(n)")
+    }
     let exclusive = try c.node.bool("exclusive", default: false)
     let reverse = try c.node.bool("reverse", default: false)
     var one = shape

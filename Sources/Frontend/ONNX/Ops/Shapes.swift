@@ -12,12 +12,16 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         if let v = try n.floats("value_floats") { return [c.constant(NDArray(v, shape: [v.count]))] }
         if let v = try n.int("value_int") { return [c.constant(NDArray([Int64(v)], shape: []))] }
         if let v = try n.ints("value_ints") { return [c.int64(v)] }
-        throw ApusError("ONNX220", "only constants of numbers are supported", actual: n.attributes.names.joined(separator: ", "))
+        throw ApusError(
+            "ONNX220", "only constants of numbers are supported",
+            actual: n.attributes.names.joined(separator: ", "))
     }
     t["ConstantOfShape"] = { c in
         guard let shape = try c.knownInts(0) else { throw ApusError("ONNX210", "input 0 is missing") }
         let fill = try c.node.tensor("value") ?? NDArray([Float(0)], shape: [1])
-        guard fill.count == 1 else { throw ApusError("ONNX221", "the value to fill with must be one element") }
+        guard fill.count == 1 else {
+            throw ApusError("ONNX221", "the value to fill with must be one element")
+        }
         let scalar = c.constant(try fill.reshaped(to: []))
         return [try c.call("full", [scalar], ["shape": .ints(shape), "dtype": .dtype(fill.dtype)])]
     }
@@ -39,7 +43,8 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let zeroIsZero = try c.node.bool("allowzero", default: false)
         for i in target.indices where target[i] == 0 && !zeroIsZero {
             guard i < own.count else {
-                throw ApusError("ONNX222", "a dimension to copy is not there", expected: "rank > \(i)", actual: "\(own)")
+                throw ApusError(
+                    "ONNX222", "a dimension to copy is not there", expected: "rank > \(i)", actual: "\(own)")
             }
             target[i] = own[i]
         }
@@ -47,7 +52,8 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
             let rest = try c.product(target.enumerated().filter { $0.offset != hole }.map { $0.element })
             let total = try c.product(own)
             guard rest > 0, total % rest == 0 else {
-                throw ApusError("ONNX223", "the shapes do not fit", expected: "\(total) elements", actual: "\(target)")
+                throw ApusError(
+                    "ONNX223", "the shapes do not fit", expected: "\(total) elements", actual: "\(target)")
             }
             target[hole] = total / rest
         }
@@ -58,7 +64,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         var axis = try c.node.int("axis", default: 1)
         if axis < 0 { axis += shape.count }
-        guard axis >= 0, axis <= shape.count else { throw ApusError("ONNX213", "there is no such axis", actual: "\(axis)") }
+        guard axis >= 0, axis <= shape.count else {
+            throw ApusError("ONNX213", "there is no such axis", actual: "\(axis)")
+        }
         return [try c.reshape(x, [try c.product(shape[..<axis]), try c.product(shape[axis...])])]
     }
     t["Transpose"] = { c in
@@ -71,9 +79,12 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let given = try c.opset >= 13 ? c.knownInts(1) : c.node.ints("axes")
         var drop: Set<Int> = []
-        for a in given ?? shape.indices.filter({ shape[$0] == 1 }) { drop.insert(try c.axis(a, rank: shape.count)) }
+        for a in given ?? shape.indices.filter({ shape[$0] == 1 }) {
+            drop.insert(try c.axis(a, rank: shape.count))
+        }
         for a in drop where shape[a] != 1 {
-            throw ApusError("ONNX224", "only an extent of 1 can be squeezed", expected: "1", actual: "\(shape[a])")
+            throw ApusError(
+                "ONNX224", "only an extent of 1 can be squeezed", expected: "1", actual: "\(shape[a])")
         }
         return [try c.reshape(x, shape.indices.filter { !drop.contains($0) }.map { shape[$0] })]
     }
@@ -86,7 +97,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let rank = shape.count + axes.count
         var new: Set<Int> = []
         for a in axes {
-            guard new.insert(try c.axis(a, rank: rank)).inserted else { throw ApusError("ONNX225", "an axis is given twice") }
+            guard new.insert(try c.axis(a, rank: rank)).inserted else {
+                throw ApusError("ONNX225", "an axis is given twice")
+            }
         }
         var rest = shape[...]
         return [try c.reshape(x, (0..<rank).map { new.contains($0) ? 1 : (rest.popFirst() ?? 1) })]
@@ -101,7 +114,8 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         var shape: [Int] = []
         for (x, y) in zip(a, b) {
             guard x == y || x == 1 || y == 1 else {
-                throw ApusError("ONNX226", "the shapes do not broadcast", expected: "\(own)", actual: "\(target)")
+                throw ApusError(
+                    "ONNX226", "the shapes do not broadcast", expected: "\(own)", actual: "\(target)")
             }
             shape.append(x == 1 ? y : x)
         }
@@ -120,7 +134,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let axis = try c.axis(try c.node.int("axis", default: 0), rank: shape.count)
         let n = c.node.outputs.count
         if let declared = try c.node.int("num_outputs"), declared != n {
-            throw ApusError("ONNX227", "num_outputs is not the number of outputs", expected: "\(n)", actual: "\(declared)")
+            throw ApusError(
+                "ONNX227", "num_outputs is not the number of outputs", expected: "\(n)", actual: "\(declared)"
+            )
         }
         var sizes = try c.opset >= 13 ? c.knownInts(1) : c.node.ints("split")
         if sizes == nil {
@@ -131,7 +147,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         guard let sizes, sizes.count == n, sizes.allSatisfy({ $0 >= 0 && $0 <= shape[axis] }),
             sizes.reduce(0, { $0 &+ $1 }) == shape[axis]
         else {
-            throw ApusError("ONNX227", "the pieces do not make up the axis", expected: "\(shape[axis])", actual: "\(sizes ?? [])")
+            throw ApusError(
+                "ONNX227", "the pieces do not make up the axis", expected: "\(shape[axis])",
+                actual: "\(sizes ?? [])")
         }
         if n == 1 { return [x] }
         var points: [Int] = []
@@ -148,7 +166,10 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let x = try c.x(0)
         let axis = try c.axis(try c.node.int("axis", default: 0), rank: try c.shape(x).count)
         let extent = try c.shape(x)[axis]
-        return [try c.call("take", [x, try wrapped(c, try c.x(1), extent)], ["axis": .int(axis), "mode": "clip"])]
+        return [
+            try c.call(
+                "take", [x, try wrapped(c, try c.x(1), extent)], ["axis": .int(axis), "mode": "clip"])
+        ]
     }
     t["GatherElements"] = { c in
         let x = try c.x(0)
@@ -234,7 +255,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
             let x = try c.x(0)
             let (s, b) = (try c.shape(x), try c.int("blocksize", default: 1, in: 1...(1 << 20)))
             guard s.count == 4, s[2] % b == 0, s[3] % b == 0 else {
-                throw ApusError("ONNX234", "the blocks do not divide the axes", expected: "multiples of \(b)", actual: "\(s)")
+                throw ApusError(
+                    "ONNX234", "the blocks do not divide the axes", expected: "multiples of \(b)",
+                    actual: "\(s)")
             }
             let cut = try c.reshape(x, [s[0], s[1], s[2] / b, b, s[3] / b, b])
             let turned = try c.transpose(cut, [0, 1, 3, 5, 2, 4])
@@ -251,7 +274,9 @@ func addShapes(_ t: inout [String: ONNXConverter]) {
         let shape = try c.shape(x)
         let k = try c.node.int("k", default: 0)
         let type = try c.node.int("dtype").map { try ONNXElementType.dtype(number: $0) } ?? c.dtype(x)
-        guard shape.count == 2, try c.product(shape) <= 1 << 22 else { throw ApusError("ONNX229", "EyeLike needs a small matrix") }
+        guard shape.count == 2, try c.product(shape) <= 1 << 22 else {
+            throw ApusError("ONNX229", "EyeLike needs a small matrix")
+        }
         var values = [Float](repeating: 0, count: shape[0] * shape[1])
         for i in 0..<shape[0] where (0..<shape[1]).contains(i &+ k) { values[i * shape[1] + i + k] = 1 }
         return [try c.cast(c.constant(NDArray(values, shape: shape)), type)]
@@ -286,9 +311,13 @@ private let slice: ONNXConverter = { c in
     if c.opset < 10 {
         (starts, ends, axes) = (try c.node.ints("starts"), try c.node.ints("ends"), try c.node.ints("axes"))
     } else {
-        (starts, ends, axes, steps) = (try c.knownInts(1), try c.knownInts(2), try c.knownInts(3), try c.knownInts(4))
+        (starts, ends, axes, steps) = (
+            try c.knownInts(1), try c.knownInts(2), try c.knownInts(3), try c.knownInts(4)
+        )
     }
-    guard let starts, let ends, starts.count == ends.count else { throw ApusError("ONNX232", "Slice needs starts and ends") }
+    guard let starts, let ends, starts.count == ends.count else {
+        throw ApusError("ONNX232", "Slice needs starts and ends")
+    }
     let which = axes ?? Array(starts.indices)
     let stride = steps ?? Array(repeating: 1, count: starts.count)
     guard which.count == starts.count, stride.count == starts.count, stride.allSatisfy({ $0 != 0 }) else {
@@ -313,7 +342,9 @@ private let slice: ONNXConverter = { c in
         }
         normal.append(axis)
     }
-    if zip(begin, zip(end, normal)).allSatisfy({ $0 == 0 && $1.0 == shape[$1.1] }), stride.allSatisfy({ $0 == 1 }) {
+    if zip(begin, zip(end, normal)).allSatisfy({ $0 == 0 && $1.0 == shape[$1.1] }),
+        stride.allSatisfy({ $0 == 1 })
+    {
         return [x]
     }
     return [
@@ -324,7 +355,7 @@ private let slice: ONNXConverter = { c in
 }
 
 private let pad: ONNXConverter = { c in
-    let x = try c.x(0)
+    var x = try c.x(0)
     let type = try c.dtype(x)
     let rank = try c.shape(x).count
     let mode = try c.node.string("mode", default: "constant")
@@ -341,12 +372,27 @@ private let pad: ONNXConverter = { c in
     }
     let which = try (axes ?? Array(0..<rank)).map { try c.axis($0, rank: rank) }
     guard let pads, pads.count == 2 * which.count, pads.allSatisfy({ abs(max($0, -.max)) < 1 << 40 }) else {
-        throw ApusError("ONNX233", "Pad needs two numbers an axis", expected: "\(2 * which.count)", actual: "\(pads?.count ?? 0)")
+        throw ApusError(
+            "ONNX233", "Pad needs two numbers an axis", expected: "\(2 * which.count)",
+            actual: "\(pads?.count ?? 0)")
     }
     var width = Array(repeating: 0, count: 2 * rank)
     for (i, a) in which.enumerated() {
         width[2 * a] = pads[i]
         width[2 * a + 1] = pads[i + which.count]
+    }
+    if mode != "constant" {
+        // What is cut off is not there to be copied.
+        for a in 0..<rank where width[2 * a] < 0 || width[2 * a + 1] < 0 {
+            let n = try c.shape(x)[a]
+            let (from, to) = (-min(0, width[2 * a]), n + min(0, width[2 * a + 1]))
+            guard from <= to else {
+                throw ApusError("ONNX233", "more is cut off than there is", actual: "\(pads)")
+            }
+            x = try c.sliced(x, a, from, to)
+            width[2 * a] = max(0, width[2 * a])
+            width[2 * a + 1] = max(0, width[2 * a + 1])
+        }
     }
     if width.allSatisfy({ $0 == 0 }) { return [x] }
     return [try c.call("nn.pad", [x, value], ["pad_width": .ints(width), "pad_mode": .string(mode)])]
