@@ -1,1 +1,0 @@
-// Room Driver: see docs/architecture.md.

@@ -1,1 +1,0 @@
-// Room Frontend: see docs/architecture.md.
