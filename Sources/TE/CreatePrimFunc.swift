@@ -101,7 +101,9 @@ private struct PrimFuncBuilder {
     private mutating func emit(compute op: ComputeOp) {
         let outputs = (0..<op.outputCount).map { buffer(op.output($0)) }
         for t in op.inputTensors { _ = buffer(t) }
-        let axes = op.axis + op.reduceAxis
+        // A reduction over nothing is its initial value: no iteration would store it.
+        let overNothing = op.reduceAxis.contains { $0.dom.extent.asInt == 0 }
+        let axes = op.axis + (overNothing ? [] : op.reduceAxis)
         var loops: [(loopVar: Var, dom: IRRange)] = []
         var iterVars: [IterVar] = []
         var map: [Var: PrimExpr] = [:]
@@ -126,10 +128,15 @@ private struct PrimFuncBuilder {
         let body: Stmt
         if let reduce = op.reduction {
             let start = reduce.initial.isEmpty ? reduce.combiner.identity : reduce.initial.map { lowered($0) }
-            initial = SeqStmt.flat(zip(outputs, start).map { BufferStore($0, $1, point) })
-            let old = outputs.map { BufferLoad($0, point) as PrimExpr }
-            let values = reduce.combiner.combine(old, reduce.source.map { lowered($0) })
-            body = guarded(lowered(reduce.condition), update(outputs, values, point))
+            let first = SeqStmt.flat(zip(outputs, start).map { BufferStore($0, $1, point) })
+            if overNothing {
+                body = first
+            } else {
+                initial = first
+                let old = outputs.map { BufferLoad($0, point) as PrimExpr }
+                let values = reduce.combiner.combine(old, reduce.source.map { lowered($0) })
+                body = guarded(lowered(reduce.condition), update(outputs, values, point))
+            }
         } else {
             body = SeqStmt.flat(zip(outputs, op.body).map { BufferStore($0, lowered($1), point) })
         }

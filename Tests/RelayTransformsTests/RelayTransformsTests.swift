@@ -143,6 +143,13 @@ private let tinyEvaluator: ConstantEvaluator = { function in
 }
 
 @Suite struct FoldConstantTests {
+    @Test func text() throws {
+        try expectPass(
+            foldConstant(evaluate: tinyEvaluator),
+            "def @main(%x: Tensor[(2,), float32]) { add(multiply(%x, add(1.0f, 2.0f)), multiply(2.0f, 4.0f)) }",
+            "def @main(%x: Tensor[(2,), float32]) { add(multiply(%x, 3.0f), 8.0f) }")
+    }
+
     @Test func closedSubgraphsBecomeConstants() throws {
         Relay.registerAll()
         let x = Relay.Var("x", shape: [2])
@@ -166,9 +173,23 @@ private let tinyEvaluator: ConstantEvaluator = { function in
 }
 
 @Suite struct FoldScaleAxisTests {
-    private let head = """
-        def @main(%x: Tensor[(1, 2, 4, 4), float32], %w: Tensor[(3, 2, 1, 1), float32]) {
-        """
+    /// A convolution of two variables, so that both sides are text without metadata.
+    private func program(_ body: String) -> String {
+        "def @main(%x: Tensor[(1, 2, 4, 4), float32], %w: Tensor[(3, 2, 1, 1), float32]) { \(body) }"
+    }
+
+    @Test func text() throws {
+        let scaled = "multiply(%w, reshape(2.0f, newshape=[1, 1, 1, 1]))"
+        try expectPass(
+            foldScaleAxis, program("multiply(nn.conv2d(%x, %w, kernel_size=[1, 1], channels=3), 2.0f)"),
+            program("nn.conv2d(%x, \(scaled), kernel_size=[1, 1], channels=3)"))
+        try expectPass(
+            foldScaleAxis, program("multiply(add(nn.conv2d(%x, %w, kernel_size=[1, 1], channels=3), 0.5f), 2.0f)"),
+            program("add(nn.conv2d(%x, \(scaled), kernel_size=[1, 1], channels=3), multiply(0.5f, 2.0f))"))
+        try expectPass(
+            foldScaleAxis, program("nn.conv2d(multiply(%x, 2.0f), %w, kernel_size=[1, 1], channels=3)"),
+            program("nn.conv2d(%x, \(scaled), kernel_size=[1, 1], channels=3)"))
+    }
 
     @Test func scaleBehindConvolution() throws {
         // The scale has one value a channel: constants of rank 3 print in the metadata, so both sides are built.

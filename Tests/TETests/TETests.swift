@@ -84,6 +84,14 @@ private func run(_ outputs: [Tensor], _ inputs: [(Tensor, NDArray)]) throws -> [
         #expect(try reduced { reduceSum($0, $1, where: $0 .> const(0, .float32)) } == [7, 10])
     }
 
+    @Test func reductionOverNothingIsItsInitialValue() throws {
+        let a = placeholder([2, 0], name: "A")
+        let k = reduceAxis(0)
+        let x = try NDArray.allocate(shape: [2, 0], dtype: .float32)
+        let b = try compute([2], name: "B") { reduceProd(a[$0[0], k.variable], [k]) }
+        #expect(try run([b], [(a, x)])[0].toArray(Float.self) == [1, 1])
+    }
+
     @Test func tupleReductionReadsOldValuesFirst() throws {
         // (sum, sum of squares) in one pass.
         let a = placeholder([4], name: "A")
