@@ -36,7 +36,7 @@ func room(_ folder: String, _ dependencies: [Target.Dependency]) -> Target {
 func tests(_ folder: String, _ more: [Target.Dependency] = []) -> Target {
     .testTarget(
         name: "Apus\(folder)Tests",
-        dependencies: [.target(name: "Apus\(folder)")] + (declared[folder] ?? []) + more,
+        dependencies: [.target(name: "Apus\(folder)"), "ApusTestSupport"] + (declared[folder] ?? []) + more,
         path: "Tests/\(folder)Tests", swiftSettings: settings)
 }
 
@@ -54,6 +54,9 @@ let package = Package(
     targets: [
         // MARK: CABI - C headers: DLPack, the 16-byte value, the calling convention
         .target(name: "ApusCABI", path: "Sources/CABI"),
+
+        // MARK: TestSupport - what the tests of several rooms share; no part of a product
+        .target(name: "ApusTestSupport", path: "Tests/TestSupport", swiftSettings: settings),
 
         // MARK: Support
         room("Support", ["ApusCABI"]),
@@ -161,3 +164,28 @@ let package = Package(
             swiftSettings: settings),
     ]
 )
+
+// `APUS_ROOMS=Arith,TE` narrows the package to these rooms, what they need, and their tests: an edit low in the house
+// then rebuilds little. Unset, or empty, everything is there.
+if let rooms = Context.environment["APUS_ROOMS"], !rooms.isEmpty {
+    let named = rooms.split(separator: ",").map(String.init)
+    let byName = Dictionary(uniqueKeysWithValues: package.targets.map { ($0.name, $0) })
+    var kept: Set<String> = []
+    var queue = named.flatMap { ["Apus\($0)", "Apus\($0)Tests"] }
+    while let name = queue.popLast() {
+        guard let target = byName[name], kept.insert(name).inserted else { continue }
+        for d in target.dependencies {
+            switch d {
+            case .targetItem(let name, _), .byNameItem(let name, _): queue.append(name)
+            default: continue
+            }
+        }
+    }
+    package.targets.removeAll { !kept.contains($0.name) }
+    package.products.removeAll { _ in true }
+    let protobufKept = kept.contains("ApusFrontend")
+    package.dependencies.removeAll { dependency in
+        guard case .sourceControl(_, let location, _) = dependency.kind else { return false }
+        return location.hasSuffix("swift-argument-parser") || !protobufKept
+    }
+}
