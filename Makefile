@@ -2,6 +2,8 @@
 # make test      build everything and run all tests
 # make build     the command `apus` and the runtime library
 # make bench     the benchmarks
+# make figures   what compiling costs, in counts that do not depend on how busy the machine is; fails over the limits
+# make fuzz SECONDS=600 SEED=1    every fuzzer for its share of the time
 # make clean     remove what was built
 # make format-check   lint the layout of the sources
 # make bootstrap install what the build needs (LLVM, C compiler); the other goals do it themselves
@@ -9,12 +11,14 @@
 SHELL := /bin/bash
 CONFIG ?= release
 SWIFT_FLAGS ?=
+SECONDS ?= 600
+SEED ?= 1
 # Package.swift asks pkg-config for `apus-llvm`, which scripts/bootstrap writes here.
 # See runtimeLinkerSettings in Package.swift.
 export APUS_STANDALONE_RUNTIME := 1
 export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
-.PHONY: all bootstrap build test demo bench clean format-check
+.PHONY: all bootstrap build test demo bench figures fuzz clean format-check
 
 all: build
 
@@ -37,7 +41,14 @@ bench: build
 	@if [ -x scripts/bench ]; then scripts/bench; else echo "bench: scripts/bench is not there" >&2; exit 1; fi
 
 format-check:
-	swift format lint --recursive --parallel Package.swift Sources Tests
+	swift format lint --recursive --parallel Package.swift Sources Tests Benchmarks/Sources Examples
+
+figures:
+	Benchmarks/compile_figures.sh
+
+fuzz: bootstrap
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	CONFIG=$(CONFIG) scripts/fuzz $(SECONDS) $(SEED)
 
 clean:
 	swift package clean

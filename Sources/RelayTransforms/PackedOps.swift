@@ -42,7 +42,8 @@ public enum PackedOps {
             }
             // Within these bounds nothing below overflows.
             guard (1...(1 << 30)).contains(shape[2 + i]), extent <= 1 << 40 else {
-                throw fail("an extent", "a window of 1 to 2^30, data up to 2^40", "\(shape[2 + i]), \(extent)")
+                throw fail(
+                    "an extent", "a window of 1 to 2^30, data up to 2^40", "\(shape[2 + i]), \(extent)")
             }
             let window = (shape[2 + i] - 1) * dilation[i] + 1
             let padded = extent + padding[i] + padding[i + 2]

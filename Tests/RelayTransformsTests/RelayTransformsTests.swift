@@ -184,7 +184,8 @@ private let tinyEvaluator: ConstantEvaluator = { function in
             foldScaleAxis, program("multiply(nn.conv2d(%x, %w, kernel_size=[1, 1], channels=3), 2.0f)"),
             program("nn.conv2d(%x, \(scaled), kernel_size=[1, 1], channels=3)"))
         try expectPass(
-            foldScaleAxis, program("multiply(add(nn.conv2d(%x, %w, kernel_size=[1, 1], channels=3), 0.5f), 2.0f)"),
+            foldScaleAxis,
+            program("multiply(add(nn.conv2d(%x, %w, kernel_size=[1, 1], channels=3), 0.5f), 2.0f)"),
             program("add(nn.conv2d(%x, \(scaled), kernel_size=[1, 1], channels=3), multiply(0.5f, 2.0f))"))
         try expectPass(
             foldScaleAxis, program("nn.conv2d(multiply(%x, 2.0f), %w, kernel_size=[1, 1], channels=3)"),

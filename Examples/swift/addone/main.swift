@@ -15,7 +15,8 @@ let addone = PrimFunc(buffers: [a], body: body, attrs: Attrs(["global_symbol": "
 
 do {
     print(addone)
-    try exportLibrary(functions: [(name: "addone", function: try lower(addone))], blob: nil, target: .host, to: path)
+    try exportLibrary(
+        functions: [(name: "addone", function: try lower(addone))], blob: nil, target: .host, to: path)
     print("wrote \(path)")
 } catch {
     print(error)
