@@ -34,7 +34,11 @@ public final class Analyzer {
         var forms: [ObjectIdentifier: (key: PrimExpr, value: LinearForm)] = [:]
         var bounds: [Int: ConstIntBound] = [:]
         var modulars: [Int: ModularSet] = [:]
+        var otherBounds: [ObjectIdentifier: (key: PrimExpr, value: ConstIntBound)] = [:]
+        var otherModulars: [ObjectIdentifier: (key: PrimExpr, value: ModularSet)] = [:]
     }
+    /// What constraints say about values that are no variables.
+    var boundState = BoundState()
     var caches = Caches()
     var builtForms: [LinearForm: PrimExpr] = [:]
     var ruleDepth = 0
@@ -118,10 +122,10 @@ public final class Analyzer {
 
     /// Runs `body` where `condition` is known to hold.
     public func withConstraint<R>(_ condition: PrimExpr, _ body: () throws -> R) rethrows -> R {
-        let saved = (variableBound, variableModular, constraints, facts, caches)
+        let saved = (variableBound, variableModular, constraints, facts, caches, boundState)
         addConstraint(simplify(condition))
         caches = Caches()
-        defer { (variableBound, variableModular, constraints, facts, caches) = saved }
+        defer { (variableBound, variableModular, constraints, facts, caches, boundState) = saved }
         return try body()
     }
 
@@ -140,7 +144,8 @@ public final class Analyzer {
         case .not: facts.append((condition: unsafeDowncast(c, to: Not.self).a, value: false))
         default: facts.append((condition: c, value: true))
         }
-        guard let c = c as? BinaryExpr, c.a.dtype == .index else { return }
+        guard let c = c as? BinaryExpr else { return }
+        guard c.a.dtype == .index else { return noteComparison(c) }
         let a = form(c.a)
         let b = form(c.b)
         guard isTame(a), isTame(b), let diff = a.adding(b, times: -1), let negated = diff.scaled(by: -1)
@@ -153,31 +158,15 @@ public final class Analyzer {
         case .eq:
             addNonNegative(diff)
             addNonNegative(negated)
-            addDivisibility(a, b)
+            noteDivisibility(a, b)
+            noteDivisibility(b, a)
         default: break
         }
     }
 
-    /// `x mod c == r` tells about x.
-    private func addDivisibility(_ a: LinearForm, _ b: LinearForm) {
-        guard let n = a.asAtom, let r = b.asConstant, case .floorMod(let x, let d) = atoms[n].kind,
-            let c = d.asConstant, let v = x.asAtom, case .variable = atoms[v].kind
-        else { return }
-        variableModular[v] = ModularSet(c, r)
-    }
-
     private func addNonNegative(_ f: LinearForm) {
         constraints.append(f)
-        guard f.terms.count == 1, case .variable = atoms[f.terms[0].atom].kind else { return }
-        // coef * v + c >= 0
-        let n = f.terms[0].atom
-        let coef = f.terms[0].coef
-        let old = variableBound[n] ?? .everything
-        if coef > 0, let q = floorDivide(f.constant, coef), q != .min {
-            variableBound[n] = old.intersect(ConstIntBound(-q, ConstIntBound.posInf))
-        } else if coef < 0, coef != .min, let q = floorDivide(f.constant, -coef) {
-            variableBound[n] = old.intersect(ConstIntBound(ConstIntBound.negInf, q))
-        }
+        noteAtomBounds(f)
         caches = Caches()
     }
 
@@ -234,16 +223,15 @@ public final class Analyzer {
 
     /// Constant bounds of an integer expression.
     public func constIntBound(_ e: PrimExpr) -> ConstIntBound {
-        if e.dtype == .index { return bound(form(e)) }
+        if e.dtype == .index {
+            let f = form(e)
+            return constrained(bound(f), f)
+        }
         return otherBound(e)
     }
 
-    /// What is known of divisibility of an index expression.
-    public func modularSet(_ e: PrimExpr) -> ModularSet {
-        if e.dtype == .index { return modular(form(e)) }
-        if let v = e.asInt { return ModularSet(constant: v) }
-        return .everything
-    }
+    /// What is known of divisibility of an integer expression.
+    public func modularSet(_ e: PrimExpr) -> ModularSet { otherModular(e) }
 
     /// The coefficient of `v` and the rest, if `e` is `coefficient * v + rest` with a constant coefficient and
     /// `v` nowhere else; nil otherwise.

@@ -97,10 +97,10 @@ public struct ConstIntBound: Hashable, Sendable, CustomStringConvertible {
         return ConstIntBound(q(min), q(max))
     }
 
-    /// `floor(self / d)` where all of `d` is positive.
+    /// `floor(self / d)`; `d` is not 0.
     public func floorDividing(by d: ConstIntBound) -> ConstIntBound {
         if let c = d.single, c > 0 { return floorDividing(by: c) }
-        guard d.min > 0 else { return .everything }
+        guard d.min > 0 else { return floorQuotient(d) }
         let a = floorDividing(by: d.min)
         // Towards infinite divisors the quotient tends to 0 from above or to -1 from below.
         let b =
@@ -109,9 +109,9 @@ public struct ConstIntBound: Hashable, Sendable, CustomStringConvertible {
         return a.union(b)
     }
 
-    /// `self mod d` (floor) where all of `d` is positive.
+    /// `self mod d` (floor); `d` is not 0.
     public func floorModulo(_ d: ConstIntBound) -> ConstIntBound {
-        guard d.min > 0 else { return .everything }
+        guard d.min > 0 else { return floorRemainder(d) }
         if let c = d.single {
             if isFinite, floorDivide(min, c) == floorDivide(max, c), let lo = ApusTIR.floorModulo(min, c),
                 let hi = ApusTIR.floorModulo(max, c)
@@ -124,58 +124,4 @@ public struct ConstIntBound: Hashable, Sendable, CustomStringConvertible {
         let top = d.max == Self.posInf ? Self.posInf : d.max - 1
         return ConstIntBound(0, min >= 0 ? Swift.min(top, max) : top)
     }
-}
-
-/// The integers `coeff * k + base`; `coeff` 0 means the one value `base`, else `0 <= base < coeff`.
-public struct ModularSet: Hashable, Sendable, CustomStringConvertible {
-    public static let everything = ModularSet(1, 0)
-
-    public let coeff: Int
-    public let base: Int
-
-    public init(_ coeff: Int, _ base: Int) {
-        let c = coeff == .min ? 1 : abs(coeff)
-        self.coeff = c
-        self.base = c == 0 ? base : (floorModulo(base, c) ?? 0)
-    }
-    public init(constant v: Int) { self.init(0, v) }
-
-    public var description: String { "\(coeff)*k+\(base)" }
-
-    public static func + (a: ModularSet, b: ModularSet) -> ModularSet {
-        let r = a.base.addingReportingOverflow(b.base)
-        return r.overflow ? .everything : ModularSet(gcd(a.coeff, b.coeff), r.partialValue)
-    }
-    public static func * (a: ModularSet, b: ModularSet) -> ModularSet {
-        let pp = a.coeff.multipliedReportingOverflow(by: b.coeff)
-        let pq = a.coeff.multipliedReportingOverflow(by: b.base)
-        let qp = a.base.multipliedReportingOverflow(by: b.coeff)
-        let qq = a.base.multipliedReportingOverflow(by: b.base)
-        if pp.overflow || pq.overflow || qp.overflow || qq.overflow { return .everything }
-        return ModularSet(gcd(gcd(pp.partialValue, pq.partialValue), qp.partialValue), qq.partialValue)
-    }
-    public func union(_ o: ModularSet) -> ModularSet {
-        let r = base.subtractingReportingOverflow(o.base)
-        if r.overflow { return .everything }
-        let g = gcd(gcd(coeff, o.coeff), r.partialValue)
-        return g == 0 ? self : ModularSet(g, base)
-    }
-    /// Whether every value is a multiple of `c`.
-    public func isMultiple(of c: Int) -> Bool { c != 0 && coeff % c == 0 && base % c == 0 }
-}
-
-/// Greatest common divisor, not negative; `gcd(0, 0)` is 0.
-public func gcd(_ a: Int, _ b: Int) -> Int {
-    var x = a.magnitude
-    var y = b.magnitude
-    while y != 0 { (x, y) = (y, x % y) }
-    return x > UInt(Int.max) ? 1 : Int(x)
-}
-
-/// Least common multiple; nil if it does not fit.
-public func lcm(_ a: Int, _ b: Int) -> Int? {
-    let g = gcd(a, b)
-    if g == 0 { return 0 }
-    let r = (a / g).multipliedReportingOverflow(by: b)
-    return r.overflow || r.partialValue == .min ? nil : abs(r.partialValue)
 }
