@@ -152,7 +152,7 @@ public func planAndUpdateBufferAllocationLocation(_ f: PrimFunc) -> PrimFunc {
         f.body, stmt: { s in if let b = s as? Block { buffers.append(contentsOf: b.allocBuffers) } })
     if buffers.isEmpty { return f }
     let finder = LCAFinder(buffers)
-    finder.visit(f.body)
+    withLargeStack { finder.visit(f.body) }
     var at: [ObjectIdentifier: [Buffer]] = [:]
     var placed: Set<Buffer> = []
     for b in buffers {
@@ -168,7 +168,7 @@ public func planAndUpdateBufferAllocationLocation(_ f: PrimFunc) -> PrimFunc {
         placed.insert(b)
         at[ObjectIdentifier(place), default: []].append(b)
     }
-    return f.with(body: AllocationPlacer(at, placed).mutate(f.body))
+    return f.rewritingBody { AllocationPlacer(at, placed).mutate($0) }
 }
 
 /// The box of each allocated buffer that is accessed below its allocation, relative to that place.
@@ -307,7 +307,11 @@ private final class BufferCompactor: StmtExprMutator {
     override func mutate(_ s: Stmt) -> Stmt {
         if let store = s as? BufferStore {
             let indices = store.indices.map { mutate($0) }
-            return BufferStore(mutate(store.buffer), mutate(store.value), shift(store.buffer, indices))
+            let value = mutate(store.value)
+            let same =
+                layouts[store.buffer] == nil && value === store.value
+                && zip(indices, store.indices).allSatisfy { $0 === $1 }
+            return same ? s : BufferStore(mutate(store.buffer), value, shift(store.buffer, indices))
         }
         if let block = s as? Block {
             // After this pass the boxes of the signature no longer speak of the same coordinates.
@@ -324,7 +328,7 @@ public func compactBufferAllocation(_ f: PrimFunc) -> PrimFunc {
     for (_, b) in f.bufferMap {
         for d in b.shape { if let v = d as? Var { collector.analyzer.bindShapeVariable(v) } }
     }
-    collector.visit(f.body)
+    withLargeStack { collector.visit(f.body) }
     let a = collector.analyzer
     var layouts: [Buffer: (buffer: Buffer, offset: [PrimExpr])] = [:]
     for b in collector.order {
@@ -374,7 +378,7 @@ public func compactBufferAllocation(_ f: PrimFunc) -> PrimFunc {
         layouts[b] = (buffer: fresh, offset: offset)
     }
     if layouts.isEmpty { return f }
-    return f.with(body: BufferCompactor(layouts, a).mutate(f.body))
+    return f.rewritingBody { BufferCompactor(layouts, a).mutate($0) }
 }
 
 private final class AllocationHoister: StmtExprMutator {
@@ -401,4 +405,4 @@ private final class AllocationHoister: StmtExprMutator {
 
 /// Moves allocations of global memory that begin the body of a serial loop in front of the loop: one allocation
 /// instead of one an iteration. They do not leave parallel loops. Needs: no blocks.
-public func hoistAllocation(_ f: PrimFunc) -> PrimFunc { f.with(body: AllocationHoister().mutate(f.body)) }
+public func hoistAllocation(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { AllocationHoister().mutate($0) } }

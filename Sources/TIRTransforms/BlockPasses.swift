@@ -22,7 +22,7 @@ private final class InitBlockLowerer: StmtExprMutator {
 }
 
 /// Puts the initialisation of each block into its body, guarded by "all reduction variables are at their start".
-public func lowerInitBlock(_ f: PrimFunc) -> PrimFunc { f.with(body: InitBlockLowerer().mutate(f.body)) }
+public func lowerInitBlock(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { InitBlockLowerer().mutate($0) } }
 
 private final class OpaqueConverter: StmtExprMutator {
     private var values: [Var: PrimExpr] = [:]
@@ -36,6 +36,10 @@ private final class OpaqueConverter: StmtExprMutator {
         let iterValues = r.iterValues.map { mutate($0) }
         let predicate = mutate(r.predicate)
         for (v, e) in zip(r.block.iterVars, iterValues) { values[v.variable] = e }
+        if r.block.iterVars.isEmpty {
+            let block = mutateChildren(of: r.block)
+            if block === r.block && predicate === r.predicate { return s }
+        }
         let plain = r.block.iterVars.isEmpty ? r.block : r.block.with(iterVars: [])
         let block = mutateChildren(of: plain)
         guard let block = block as? Block else { internalError("a block became another statement") }
@@ -45,7 +49,7 @@ private final class OpaqueConverter: StmtExprMutator {
 
 /// Replaces the iteration variables of every block by the values that its loops give them.
 public func convertBlocksToOpaque(_ f: PrimFunc) -> PrimFunc {
-    f.with(body: OpaqueConverter().mutate(f.body))
+    f.rewritingBody { OpaqueConverter().mutate($0) }
 }
 
 /// Views of regions: an access of the view is an access of the source at `region.min + index`.
@@ -123,9 +127,9 @@ private final class MatchBufferLowerer: StmtExprMutator {
 /// has more dimensions than its region or leaves out one that is not a single element.
 public func lowerMatchBuffer(_ f: PrimFunc) throws -> PrimFunc {
     let m = MatchBufferLowerer()
-    let body = m.mutate(f.body)
+    let result = f.rewritingBody { m.mutate($0) }
     if let failure = m.failure { throw failure }
-    return f.with(body: body)
+    return result
 }
 
 /// The element strides of a buffer: its own, or those of a compact row-major array.
@@ -179,4 +183,4 @@ private final class OpaqueLowerer: StmtExprMutator {
 /// Removes blocks: predicates become `if likely(…)`, their buffers `Allocate`; loops of one iteration disappear, and
 /// parallel loops inside of parallel ones become serial.
 /// Needs: iteration variables gone, reductions initialised, views resolved.
-public func lowerOpaqueBlock(_ f: PrimFunc) -> PrimFunc { f.with(body: OpaqueLowerer().mutate(f.body)) }
+public func lowerOpaqueBlock(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { OpaqueLowerer().mutate($0) } }

@@ -81,7 +81,8 @@ private final class SubexprEliminator: StmtExprMutator {
     override func mutate(_ s: Stmt) -> Stmt {
         // Outer loops first: what does not depend on the inner variable moves out as far as it can.
         guard let loop = s as? For else { return mutateChildren(of: s) }
-        return loop.with(body: mutate(eliminate(loop.body)))
+        let body = mutate(eliminate(loop.body))
+        return body === loop.body ? s : loop.with(body: body)
     }
 
     func eliminate(_ body: Stmt) -> Stmt {
@@ -118,5 +119,5 @@ private final class SubexprEliminator: StmtExprMutator {
 /// Computes index expressions that occur more than once in a loop's body once, in a `LetStmt` at its top. Only
 /// expressions of at least `minimumSize` nodes, at most `limit` a loop: LLVM does the rest better.
 public func commonSubexprElimTIR(_ f: PrimFunc, minimumSize: Int = 5, limit: Int = 16) -> PrimFunc {
-    f.with(body: SubexprEliminator(minimumSize: minimumSize, limit: limit).mutate(f.body))
+    f.rewritingBody { SubexprEliminator(minimumSize: minimumSize, limit: limit).mutate($0) }
 }

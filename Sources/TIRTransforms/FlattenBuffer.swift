@@ -5,37 +5,13 @@ import ApusRuntime
 import ApusSupport
 import ApusTIR
 
-/// Walks statements with an analyzer that knows the loops, lets and conditions around.
-class AnalyzingMutator: StmtExprMutator {
-    let analyzer: Analyzer
-
-    init(_ analyzer: Analyzer) { self.analyzer = analyzer }
-
-    override func mutate(_ s: Stmt) -> Stmt {
-        if let loop = s as? For {
-            let lo = mutate(loop.min)
-            let extent = mutate(loop.extent)
-            analyzer.bind(loop.loopVar, IRRange(min: lo, extent: extent))
-            let body = mutate(loop.body)
-            let same = lo === loop.min && extent === loop.extent && body === loop.body
-            return same ? s : loop.with(min: lo, extent: extent, body: body)
-        }
-        return mutateChildren(of: s)
-    }
-}
-
 private final class Flattener: AnalyzingMutator {
     private var flat: [Buffer: (buffer: Buffer, strides: [PrimExpr])] = [:]
 
     private func layout(_ b: Buffer) -> (buffer: Buffer, strides: [PrimExpr]) {
         if let known = flat[b] { return known }
         let strides = flatStrides(b).map { analyzer.simplify($0) }
-        var count: PrimExpr = IntImm(1)
-        if b.strides.isEmpty {
-            for d in b.shape { count = count * d }
-        } else if let outer = strides.first, let rows = b.shape.first {
-            count = outer * rows
-        }
+        let count = b.elemOffset + extent(b, strides)
         let already = b.rank == 1 && b.strides.isEmpty && b.elemOffset.isZero
         let buffer =
             already
@@ -45,6 +21,20 @@ private final class Flattener: AnalyzingMutator {
                 alignment: b.alignment)
         flat[b] = (buffer: buffer, strides: strides)
         return (buffer: buffer, strides: strides)
+    }
+
+    /// Elements from the first to the end of the last row.
+    private func extent(_ b: Buffer, _ strides: [PrimExpr]) -> PrimExpr {
+        if b.strides.isEmpty { return b.shape.reduce(IntImm(1)) { $0 * $1 } }
+        var nested = true
+        for d in 0..<Swift.max(b.rank - 1, 0) where nested {
+            nested = analyzer.canProveGreaterEqual(strides[d], strides[d + 1] * b.shape[d + 1])
+        }
+        if nested, let outer = strides.first, let rows = b.shape.first { return outer * rows }
+        // Rows are not inside of each other (a transposed view): up to the last element.
+        var last: PrimExpr = IntImm(1)
+        for (n, s) in zip(b.shape, strides) { last = last + (n - 1) * s }
+        return last
     }
 
     private func index(_ b: Buffer, _ strides: [PrimExpr], _ indices: [PrimExpr]) -> PrimExpr {
@@ -63,11 +53,19 @@ private final class Flattener: AnalyzingMutator {
 
     override func mutate(_ b: Buffer) -> Buffer { layout(b).buffer }
 
+    /// Whether `indices` are what they would become, up to the order of terms, which depends on what was seen before.
+    private func isNormal(_ indices: [PrimExpr], _ i: PrimExpr) -> Bool {
+        guard indices.count == 1 else { return false }
+        if sameExpr(i, indices[0]) { return true }
+        return i.dtype == .index && expressionSize(i) == expressionSize(indices[0])
+            && analyzer.canProveEqual(i, indices[0])
+    }
+
     override func mutate(_ e: PrimExpr) -> PrimExpr {
         guard let load = e as? BufferLoad else { return mutateChildren(of: e) }
         let l = layout(load.buffer)
         let i = index(load.buffer, l.strides, load.indices.map { mutate($0) })
-        if l.buffer === load.buffer && load.indices.count == 1 && sameExpr(i, load.indices[0]) { return e }
+        if l.buffer === load.buffer && isNormal(load.indices, i) { return e }
         return BufferLoad(l.buffer, [i])
     }
     override func mutate(_ s: Stmt) -> Stmt {
@@ -75,8 +73,9 @@ private final class Flattener: AnalyzingMutator {
         let l = layout(store.buffer)
         let value = mutate(store.value)
         let i = index(store.buffer, l.strides, store.indices.map { mutate($0) })
-        let same = l.buffer === store.buffer && value === store.value && store.indices.count == 1
-        return same && sameExpr(i, store.indices[0]) ? s : BufferStore(l.buffer, value, [i])
+        let same = l.buffer === store.buffer && isNormal(store.indices, i)
+        if same && value === store.value { return s }
+        return BufferStore(l.buffer, value, same ? store.indices : [i])
     }
 }
 
@@ -97,16 +96,5 @@ func vectorAdd(_ e: PrimExpr, _ k: PrimExpr) -> PrimExpr {
 /// one dimension and offset 0, and the data pointer they had. The function's `bufferMap` keeps the shapes that
 /// callers must hand in. Needs: no blocks.
 public func flattenBuffer(_ f: PrimFunc) -> PrimFunc {
-    f.with(body: Flattener(shapeAnalyzer(f)).mutate(f.body))
-}
-
-/// An analyzer that knows the variables in the shapes and strides of the parameters to be dimensions.
-public func shapeAnalyzer(_ f: PrimFunc) -> Analyzer {
-    let a = Analyzer()
-    for (_, b) in f.bufferMap {
-        for d in b.shape + b.strides + [b.elemOffset] {
-            if d.kind == .variable, d.dtype == .index { a.bindShapeVariable(unsafeDowncast(d, to: Var.self)) }
-        }
-    }
-    return a
+    f.rewritingBody { Flattener(f).mutate($0) }
 }

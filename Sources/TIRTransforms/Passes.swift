@@ -14,8 +14,9 @@ private func pass(
 
 /// The passes over loop functions, as values; each is also a plain function of the same name.
 ///
-/// Options read from the context: `tir.unroll_budget`, `tir.auto_unroll_max_step`, `tir.loop_partition_max_nodes`,
-/// `tir.use_fma`, `tir.cse`.
+/// Options read from the context: `tir.unroll_budget`, `tir.auto_unroll_max_step`, `tir.auto_unroll_max_depth`,
+/// `tir.auto_unroll_max_extent`, `tir.loop_partition_max_nodes`, `tir.loop_partition_all_conditions`,
+/// `tir.loop_partition_no_unroll`, `tir.disable_vectorize`, `tir.use_fma`.
 public enum TIRPasses {
     public static let lowerInitBlock = pass(
         "LowerInitBlock", "initialisation of a reduction becomes a guarded part of its block",
@@ -55,19 +56,28 @@ public enum TIRPasses {
     public static let loopPartition = pass(
         "LoopPartition", "loops are split where their guards hold for certain", level: 2
     ) { f, c in
-        ApusTIRTransforms.loopPartition(f, maxNodes: c.int("tir.loop_partition_max_nodes", default: 4000))
+        var options = LoopPartitionOptions()
+        options.maxNodes = c.int("tir.loop_partition_max_nodes", default: options.maxNodes)
+        options.allConditions = c.bool("tir.loop_partition_all_conditions", default: false)
+        options.unrollSingleIterations = !c.bool("tir.loop_partition_no_unroll", default: false)
+        return ApusTIRTransforms.loopPartition(f, options: options)
     }
 
     public static let vectorizeLoop = pass(
         "VectorizeLoop", "vectorised loops become vector expressions", establishes: ["no vectorised loops"]
-    ) { f, _ in ApusTIRTransforms.vectorizeLoop(f) }
+    ) { f, c in
+        ApusTIRTransforms.vectorizeLoop(f, enable: !c.bool("tir.disable_vectorize", default: false))
+    }
 
     public static let unrollLoop = pass(
         "UnrollLoop", "unrolled loops are expanded", establishes: ["no unrolled loops"]
     ) { f, c in
-        ApusTIRTransforms.unrollLoop(
-            f, budget: c.int("tir.unroll_budget", default: 100_000),
-            autoMaxStep: c.int("tir.auto_unroll_max_step", default: 0))
+        var options = UnrollOptions()
+        options.budget = c.int("tir.unroll_budget", default: options.budget)
+        options.autoMaxStep = c.int("tir.auto_unroll_max_step", default: options.autoMaxStep)
+        options.autoMaxDepth = c.int("tir.auto_unroll_max_depth", default: options.autoMaxDepth)
+        options.autoMaxExtent = c.int("tir.auto_unroll_max_extent", default: options.autoMaxExtent)
+        return ApusTIRTransforms.unrollLoop(f, options: options)
     }
 
     public static let simplify = pass("Simplify", "expressions and branches are simplified") { f, _ in

@@ -13,7 +13,7 @@ private final class AssertSkipper: StmtExprMutator {
 }
 
 /// Drops assertions.
-public func skipAssert(_ f: PrimFunc) -> PrimFunc { f.with(body: AssertSkipper().mutate(f.body)) }
+public func skipAssert(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { AssertSkipper().mutate($0) } }
 
 private final class Serialiser: StmtExprMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr { e }
@@ -25,7 +25,7 @@ private final class Serialiser: StmtExprMutator {
 }
 
 /// Makes parallel loops serial: for targets of one thread.
-public func convertForLoopsToSerial(_ f: PrimFunc) -> PrimFunc { f.with(body: Serialiser().mutate(f.body)) }
+public func convertForLoopsToSerial(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { Serialiser().mutate($0) } }
 
 private final class SelectGuard: StmtExprMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr {
@@ -57,7 +57,7 @@ private final class SelectGuard: StmtExprMutator {
 
 /// Turns a `Select` whose sides read memory or may divide by 0 into `if_then_else`, which evaluates one side only:
 /// for programs that rely on the condition to keep the other side from failing. Costs vector code.
-public func rewriteUnsafeSelect(_ f: PrimFunc) -> PrimFunc { f.with(body: SelectGuard().mutate(f.body)) }
+public func rewriteUnsafeSelect(_ f: PrimFunc) -> PrimFunc { f.rewritingBody { SelectGuard().mutate($0) } }
 
 extension TIRPasses {
     public static let skipAssert = FunctionPass<PrimFunc>(

@@ -20,6 +20,10 @@ private final class LoopVectorizer {
     let analyzer: Analyzer
     /// Let-bound variables that became vectors.
     private var vectors: [Var: PrimExpr] = [:]
+    /// Memory allocated inside the loop, one element a lane: the last index `i` becomes `i * lanes + lane`.
+    private var expanded: [Buffer: Buffer] = [:]
+    /// Lanes of a vector that a machine may still hold in a few registers.
+    private static let widest = 64
 
     init(_ variable: Var, _ start: PrimExpr, _ lanes: Int, _ analyzer: Analyzer) {
         self.variable = variable
@@ -31,27 +35,44 @@ private final class LoopVectorizer {
 
     // MARK: Expressions
 
-    private func widen(_ e: PrimExpr) throws -> PrimExpr {
-        if Int(e.dtype.lanes) == lanes { return e }
-        guard e.dtype.lanes == 1 else { throw NeedsScalar() }
-        return Broadcast(e, lanes)
+    /// What stands for an expression of `inner` lanes, in all lanes of the loop: the inner lanes of lane 0, of lane 1, ….
+    private func widen(_ e: PrimExpr, _ inner: Int = 1) throws -> PrimExpr {
+        if Int(e.dtype.lanes) == lanes * inner { return e }
+        guard Int(e.dtype.lanes) == inner else { throw NeedsScalar() }
+        if inner == 1 { return Broadcast(e, lanes) }
+        if let b = e as? Broadcast { return Broadcast(b.value, lanes * inner) }
+        return Shuffle([e], (0..<lanes * inner).map { $0 % inner })
     }
 
     private func varies(_ e: PrimExpr) -> Bool {
         if uses(e, [variable]) { return true }
+        if !expanded.isEmpty {
+            var own = false
+            postOrderVisit(e) { x in if let l = x as? BufferLoad, expanded[l.buffer] != nil { own = true } }
+            if own { return true }
+        }
         return !vectors.isEmpty && uses(e, Set(vectors.keys))
     }
 
     /// `e` for one lane.
     private func lane(_ e: PrimExpr, _ i: Int) -> PrimExpr {
-        substitute(e, [variable: analyzer.simplify(start + i)])
+        let one = substitute(e, [variable: analyzer.simplify(start + i)])
+        return expanded.isEmpty ? one : LaneAccess(expanded, lanes, IntImm(i)).mutate(one)
     }
 
     /// All lanes computed apart: gathers, guarded reads.
     private func apart(_ e: PrimExpr) throws -> PrimExpr {
-        guard lanes <= 16, e.dtype.lanes == 1 else { throw NeedsScalar() }
+        let total = lanes * Int(e.dtype.lanes)
+        guard lanes <= 16, total <= LoopVectorizer.widest else { throw NeedsScalar() }
         if !vectors.isEmpty && uses(e, Set(vectors.keys)) { throw NeedsScalar() }
-        return Shuffle((0..<lanes).map { lane(e, $0) }, Array(0..<lanes))
+        return Shuffle((0..<lanes).map { lane(e, $0) }, Array(0..<total))
+    }
+
+    /// The last index of an access of memory that has one element a lane.
+    private func inLane(_ index: PrimExpr) throws -> PrimExpr {
+        if index.dtype.isScalar { return Ramp(analyzer.simplify(index * lanes), IntImm(1), lanes) }
+        guard let r = index as? Ramp, r.lanes == lanes else { throw NeedsScalar() }
+        return Ramp(analyzer.simplify(r.base * lanes), analyzer.simplify(r.stride * lanes + 1), lanes)
     }
 
     private func readsMemory(_ e: PrimExpr) -> Bool {
@@ -80,10 +101,7 @@ private final class LoopVectorizer {
             return vectors[v] ?? e
         default: break
         }
-        if e.dtype.lanes > 1 {
-            if varies(e) { throw NeedsScalar() }
-            return e
-        }
+        if e.dtype.lanes > 1 { return varies(e) ? try vectorOfVectors(e) : e }
         if e.dtype == .index, vectors.isEmpty, let (k, rest) = analyzer.linearCoefficient(e, of: variable) {
             // Within these lanes the variable may have cancelled out: then it must not stay behind either.
             if k == 0 { return uses(e, [variable]) ? rest : e }
@@ -117,7 +135,12 @@ private final class LoopVectorizer {
             return Select(try widen(c), try widen(t), try widen(f))
         case .bufferLoad:
             let load = unsafeDowncast(e, to: BufferLoad.self)
-            let indices = try load.indices.map { try expr($0) }
+            var indices = try load.indices.map { try expr($0) }
+            if let own = expanded[load.buffer], let last = indices.last {
+                guard indices.dropLast().allSatisfy({ $0.dtype.lanes == 1 }) else { return try apart(e) }
+                indices[indices.count - 1] = try inLane(last)
+                return BufferLoad(own, indices)
+            }
             let inner = indices.dropLast().allSatisfy { $0.dtype.lanes == 1 }
             guard inner, load.buffer.dtype.lanes == 1 else { return try apart(e) }
             guard let last = indices.last, last.dtype.lanes > 1 else {
@@ -139,6 +162,59 @@ private final class LoopVectorizer {
         case .call: return try call(unsafeDowncast(e, to: Call.self))
         default: throw NeedsScalar()
         }
+    }
+
+    /// An expression of several lanes that differs between the lanes of the loop, as with one vectorised loop inside
+    /// another: the lanes of both, the loop's outermost.
+    private func vectorOfVectors(_ e: PrimExpr) throws -> PrimExpr {
+        let inner = Int(e.dtype.lanes)
+        guard lanes * inner <= LoopVectorizer.widest else { throw NeedsScalar() }
+        let type = e.dtype.with(lanes: lanes * inner)
+        func wide(_ x: PrimExpr) throws -> PrimExpr { try widen(try expr(x), Int(x.dtype.lanes)) }
+        switch e.kind {
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge,
+            .and, .or:
+            let op = unsafeDowncast(e, to: BinaryExpr.self)
+            return BinaryExpr.raw(e.kind, try wide(op.a), try wide(op.b))
+        case .not: return Not(try wide(unsafeDowncast(e, to: Not.self).a))
+        case .cast: return Cast(type, try wide(unsafeDowncast(e, to: Cast.self).value))
+        case .select:
+            let s = unsafeDowncast(e, to: Select.self)
+            guard Int(s.condition.dtype.lanes) == inner else { return try apart(e) }
+            return Select(try wide(s.condition), try wide(s.trueValue), try wide(s.falseValue))
+        case .ramp:
+            let r = unsafeDowncast(e, to: Ramp.self)
+            // Ramps that continue each other are one.
+            guard vectors.isEmpty, let step = r.stride.asInt,
+                let (k, rest) = analyzer.linearCoefficient(r.base, of: variable), k == step * inner
+            else { return try apart(e) }
+            return Ramp(analyzer.simplify(rest + start * k), r.stride, lanes * inner)
+        case .broadcast:
+            let value = try widen(try expr(unsafeDowncast(e, to: Broadcast.self).value))
+            return Shuffle([value], (0..<lanes * inner).map { $0 / inner })
+        case .bufferLoad:
+            let load = unsafeDowncast(e, to: BufferLoad.self)
+            guard expanded[load.buffer] == nil, load.buffer.dtype.lanes == 1 else { return try apart(e) }
+            let indices = try load.indices.map { try expr($0) }
+            guard indices.dropLast().allSatisfy({ $0.dtype.lanes == 1 }), indices.last?.kind == .ramp,
+                Int(indices.last?.dtype.lanes ?? 1) == lanes * inner
+            else { return try apart(e) }
+            return BufferLoad(load.buffer, indices)
+        case .call:
+            let c = unsafeDowncast(e, to: Call.self)
+            guard effect(of: c) == .pure, isVectorizable(c),
+                c.args.allSatisfy({ Int($0.dtype.lanes) == inner })
+            else { return try apart(e) }
+            return Call(type, c.op, try c.args.map { try wide($0) })
+        default: return try apart(e)
+        }
+    }
+
+    /// Whether a call of vectors is that of each lane.
+    private func isVectorizable(_ c: Call) -> Bool {
+        guard c.name.hasPrefix("tir.") else { return false }
+        let short = String(c.name.dropFirst(4))
+        return laneWise.contains(short)
     }
 
     private func call(_ c: Call) throws -> PrimExpr {
@@ -163,9 +239,9 @@ private final class LoopVectorizer {
             return Select(
                 try widen(condition), try widen(try expr(c.args[1])), try widen(try expr(c.args[2])))
         case "tir.likely": return try expr(c.args[0])
-        case "tir.call_pure_extern", "tir.address_of", "tir.vscale": return try apart(c)
         default:
             guard c.op is Op else { throw NeedsScalar() }
+            if !isVectorizable(c) { return try apart(c) }
             let args = try c.args.map { try widen(try expr($0)) }
             return Call(c.dtype.with(lanes: lanes), c.op, args)
         }
@@ -174,7 +250,16 @@ private final class LoopVectorizer {
     // MARK: Statements
 
     /// The whole body.
-    func run(_ s: Stmt) -> Stmt { (try? stmt(s)) ?? serial(s) }
+    func run(_ s: Stmt) -> Stmt {
+        whole = s
+        return (try? stmt(s)) ?? entirelySerial(s)
+    }
+
+    private func entirelySerial(_ s: Stmt) -> Stmt {
+        expanded = [:]
+        serialised = false
+        return For(variable, start, IntImm(lanes), .serial, body: s)
+    }
 
     /// A part of it. A scalar fallback would not know variables that became vectors: then all around is scalar too.
     private func stmt(_ s: Stmt) throws -> Stmt {
@@ -182,32 +267,85 @@ private final class LoopVectorizer {
             return try vector(s)
         } catch {
             if !vectors.isEmpty || (error as? NeedsScalar)?.whole ?? false { throw error }
-            return serial(s)
+            return try serial(s)
         }
     }
 
-    private func serial(_ s: Stmt) -> Stmt { For(variable, start, IntImm(lanes), .serial, body: s) }
+    /// A part that runs lane by lane. Where it leaves a value in one place for all lanes, the parts around would see that
+    /// of the last lane only: then all runs lane by lane.
+    private func serial(_ s: Stmt) throws -> Stmt {
+        var places: Set<Var> = []
+        postOrderVisit(
+            s,
+            stmt: { x in
+                if let w = x as? BufferStore, expanded[w.buffer] == nil,
+                    !w.indices.contains(where: { varies($0) })
+                {
+                    places.insert(w.buffer.data)
+                }
+            })
+        if !places.isEmpty, let whole, s !== whole {
+            let inside = accesses(s)
+            let all = accesses(whole)
+            if places.contains(where: { inside[$0, default: 0] < all[$0, default: 0] }) {
+                throw NeedsScalar(whole: true)
+            }
+        }
+        let v = serialised ? Var(variable.name, type: variable.type) : variable
+        serialised = true
+        var body = v === variable ? s : FreshCopier.copy(s, [variable: v])
+        if !expanded.isEmpty { body = LaneAccess(expanded, lanes, v - start).mutate(body) }
+        return For(v, start, IntImm(lanes), .serial, body: body)
+    }
+    /// Whether a loop over the variable itself stands in the result already.
+    private var serialised = false
+    private var whole: Stmt?
+
+    /// How often memory is accessed in `s`, by its data pointer.
+    private func accesses(_ s: Stmt) -> [Var: Int] {
+        var n: [Var: Int] = [:]
+        postOrderVisit(
+            s,
+            expr: { e in
+                if let l = e as? BufferLoad { n[l.buffer.data, default: 0] += 1 }
+                if e.kind == .variable, e.dtype.isHandle {
+                    n[unsafeDowncast(e, to: Var.self), default: 0] += 1
+                }
+            },
+            stmt: { x in if let w = x as? BufferStore { n[w.buffer.data, default: 0] += 1 } })
+        return n
+    }
 
     private func vector(_ s: Stmt) throws -> Stmt {
         switch s.stmtKind {
         case .bufferStore:
             let store = unsafeDowncast(s, to: BufferStore.self)
-            let indices = try store.indices.map { try expr($0) }
+            var indices = try store.indices.map { try expr($0) }
+            let inner = Int(store.indices.last?.dtype.lanes ?? 1)
+            if let own = expanded[store.buffer], let last = indices.last {
+                guard indices.dropLast().allSatisfy({ $0.dtype.lanes == 1 }) else {
+                    throw NeedsScalar(whole: true)
+                }
+                indices[indices.count - 1] = try inLane(last)
+                return BufferStore(own, try widen(try expr(store.value)), indices)
+            }
             guard indices.dropLast().allSatisfy({ $0.dtype.lanes == 1 }), let last = indices.last else {
                 throw NeedsScalar(whole: true)
             }
             let value = try expr(store.value)
-            if last.dtype.lanes == 1 {
+            if Int(last.dtype.lanes) == inner {
                 // One place for all lanes: once is enough only if the value neither varies nor accumulates.
-                var again = value.dtype.lanes > 1
+                var again = Int(value.dtype.lanes) > inner
                 postOrderVisit(value) { e in
                     if (e as? BufferLoad)?.buffer.data === store.buffer.data { again = true }
                 }
                 if again { throw NeedsScalar(whole: true) }
-                return s
+                // Rewritten even so: within these lanes the loop variable may have cancelled out.
+                let same = value === store.value && zip(indices, store.indices).allSatisfy { $0 === $1 }
+                return same ? s : BufferStore(store.buffer, value, indices)
             }
             guard last.kind == .ramp, store.buffer.dtype.lanes == 1 else { throw NeedsScalar(whole: true) }
-            return BufferStore(store.buffer, try widen(value), indices)
+            return BufferStore(store.buffer, try widen(value, inner), indices)
         case .seq: return SeqStmt.flat(try unsafeDowncast(s, to: SeqStmt.self).stmts.map { try stmt($0) })
         case .ifThenElse:
             let branch = unsafeDowncast(s, to: IfThenElse.self)
@@ -219,7 +357,10 @@ private final class LoopVectorizer {
             guard let everywhere = inAllLanes(branch.condition) else { throw NeedsScalar() }
             if everywhere.isFalse || !vectors.isEmpty { throw NeedsScalar() }
             let fast = try stmt(branch.thenCase)
-            return everywhere.isTrue ? fast : IfThenElse(everywhere, fast, serial(s))
+            if everywhere.isTrue { return fast }
+            // Both forms define what the body defines.
+            serialised = true
+            return IfThenElse(everywhere, fast, try serial(s))
         case .forLoop:
             let loop = unsafeDowncast(s, to: For.self)
             if varies(loop.min) || varies(loop.extent) { throw NeedsScalar() }
@@ -248,8 +389,46 @@ private final class LoopVectorizer {
             let a = unsafeDowncast(s, to: AssertStmt.self)
             if varies(a.condition) { throw NeedsScalar() }
             return s
-        case .allocate, .whileLoop, .block, .blockRealize: throw NeedsScalar()
+        case .allocate:
+            let a = unsafeDowncast(s, to: Allocate.self)
+            let b = a.buffer
+            // One element a lane, side by side: what each lane keeps for itself becomes a vector.
+            guard b.rank > 0, b.strides.isEmpty, b.elemOffset.isZero, b.dtype.lanes == 1,
+                b.shape.allSatisfy({ !varies($0) }), isAccessedByIndex(a.body, b)
+            else { throw NeedsScalar() }
+            let own = Buffer(
+                data: b.data, dtype: b.dtype,
+                shape: b.shape.dropLast() + [analyzer.simplify(b.shape[b.rank - 1] * lanes)],
+                name: b.name, alignment: b.alignment)
+            expanded[b] = own
+            defer { expanded[b] = nil }
+            return Allocate(own, try vector(a.body))
+        case .whileLoop, .block, .blockRealize: throw NeedsScalar()
         }
+    }
+
+    /// Whether memory is used by scalar indices only.
+    private func isAccessedByIndex(_ s: Stmt, _ b: Buffer) -> Bool {
+        var ok = true
+        postOrderVisit(
+            s,
+            expr: { e in
+                if e === b.data { ok = false }
+                if let l = e as? BufferLoad, l.buffer.data === b.data {
+                    if l.buffer !== b || l.indices.contains(where: { $0.dtype.lanes > 1 }) { ok = false }
+                }
+                if let c = e as? Call, c.name == "tir.address_of", (c.args.first as? BufferLoad)?.buffer === b
+                {
+                    ok = false
+                }
+            },
+            stmt: { x in
+                if let w = x as? BufferStore, w.buffer.data === b.data {
+                    if w.buffer !== b || w.indices.contains(where: { $0.dtype.lanes > 1 }) { ok = false }
+                }
+                if let a = x as? AttrStmt, a.node === b || a.node === b.data { ok = false }
+            })
+        return ok
     }
 
     /// The condition for all lanes at once, for conjunctions of inequalities linear in the loop variable: such a
@@ -274,11 +453,49 @@ private final class LoopVectorizer {
     }
 }
 
+/// Intrinsics of which a call of vectors is the call of each lane.
+private let laneWise: Set<String> = {
+    var names = Set(Intrinsics.unaryFloat + Intrinsics.binaryFloat + Intrinsics.predicates)
+    names.formUnion(Intrinsics.bitwise.map(\.name))
+    names.formUnion(["fma", "abs", "reinterpret", "likely", "q_multiply_shift"])
+    return names
+}()
+
+/// Accesses of memory that has one element a lane, for one lane.
+private final class LaneAccess: StmtExprMutator {
+    private let expanded: [Buffer: Buffer]
+    private let lanes: Int
+    private let lane: PrimExpr
+
+    init(_ expanded: [Buffer: Buffer], _ lanes: Int, _ lane: PrimExpr) {
+        self.expanded = expanded
+        self.lanes = lanes
+        self.lane = lane
+    }
+    private func place(_ indices: [PrimExpr]) -> [PrimExpr] {
+        guard let last = indices.last else { return indices }
+        return indices.dropLast() + [last * lanes + lane]
+    }
+    override func mutate(_ e: PrimExpr) -> PrimExpr {
+        let n = mutateChildren(of: e)
+        guard let l = n as? BufferLoad, let own = expanded[l.buffer] else { return n }
+        return BufferLoad(own, place(l.indices))
+    }
+    override func mutate(_ s: Stmt) -> Stmt {
+        let n = mutateChildren(of: s)
+        guard let w = n as? BufferStore, let own = expanded[w.buffer] else { return n }
+        return BufferStore(own, w.value, place(w.indices))
+    }
+}
+
 private final class VectorizePass: AnalyzingMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr { e }
     override func mutate(_ s: Stmt) -> Stmt {
         guard let loop = s as? For, loop.forKind == .vectorized else { return super.mutate(s) }
-        analyzer.bind(loop.loopVar, IRRange(min: loop.min, extent: loop.extent))
+        return binding(loop.loopVar, interval(of: loop)) { rewritten(loop) }
+    }
+
+    private func rewritten(_ loop: For) -> Stmt {
         let body = mutate(loop.body)
         if let n = loop.extent.asInt {
             if n <= 0 { return Evaluate.noOp }
@@ -300,21 +517,37 @@ private final class VectorizePass: AnalyzingMutator {
         let main = For(
             outer, IntImm(0), count, body: vectorized(loop.loopVar, loop.min + outer * 16, 16, body))
         let rest = analyzer.simplify(loop.min + count * 16)
+        if tail == 0 { return main }
+        // What is left is a copy with definitions of its own.
+        let v = Var(loop.loopVar.name, type: loop.loopVar.type)
         if let tail {
-            if tail == 0 { return main }
-            let last =
-                tail == 1
-                ? substitute(body, [loop.loopVar: rest]) : vectorized(loop.loopVar, rest, tail, body)
-            return SeqStmt.flat([main, last])
+            if tail == 1 { return SeqStmt.flat([main, FreshCopier.copy(body, [loop.loopVar: rest])]) }
+            let copy = FreshCopier.copy(body, [loop.loopVar: v])
+            return SeqStmt.flat([main, vectorized(v, rest, tail, copy)])
         }
         let left = analyzer.simplify(loop.extent - count * 16)
-        return SeqStmt.flat([main, For(loop.loopVar, rest, left, body: body)])
+        let copy = FreshCopier.copy(body, [loop.loopVar: v])
+        return SeqStmt.flat([main, For(v, rest, left, body: copy)])
+    }
+}
+
+/// Makes vectorised loops serial, for targets and for debugging without vectors.
+private final class VectorSkipper: StmtExprMutator {
+    override func mutate(_ e: PrimExpr) -> PrimExpr { e }
+    override func mutate(_ s: Stmt) -> Stmt {
+        let n = mutateChildren(of: s)
+        guard let loop = n as? For, loop.forKind == .vectorized else { return n }
+        return loop.with(kind: .serial)
     }
 }
 
 /// Turns vectorised loops into vector expressions. Indices linear in the loop variable become `Ramp`; gathers and
-/// reads under a condition that differs between lanes are read lane by lane; a guard that may fail in some lanes
-/// is tested for all lanes, with a scalar loop otherwise; what cannot be a vector at all runs in a serial loop.
-public func vectorizeLoop(_ f: PrimFunc) -> PrimFunc {
-    f.with(body: VectorizePass(shapeAnalyzer(f)).mutate(f.body))
+/// reads under a condition that differs between lanes are read lane by lane; memory allocated inside gets one element
+/// a lane; a guard that may fail in some lanes is tested for all lanes, with a scalar loop otherwise; what cannot be a
+/// vector at all runs in a serial loop. Without `enable`, the loops become serial.
+public func vectorizeLoop(_ f: PrimFunc, enable: Bool) -> PrimFunc {
+    f.rewritingBody { enable ? VectorizePass(f).mutate($0) : VectorSkipper().mutate($0) }
 }
+
+/// As above, enabled.
+public func vectorizeLoop(_ f: PrimFunc) -> PrimFunc { vectorizeLoop(f, enable: true) }
