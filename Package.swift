@@ -91,8 +91,12 @@ let package = Package(
         tests("TIRTransforms"),
 
         // MARK: TE
-        room("TE", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
-        tests("TE", ["ApusTIRSchedule", "ApusArith"]),
+        room(
+            "TE",
+            [
+                "ApusTIRSchedule", "ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport",
+            ]),
+        tests("TE"),
 
         // MARK: Target - code generators; LLVM through its C API only here
         .systemLibrary(name: "CLLVM", path: "Sources/CLLVM", pkgConfig: "apus-llvm"),

@@ -18,7 +18,7 @@ public func placeholder(_ shape: [Int], _ dtype: DataType = .float32, name: Stri
 
 /// The tensor of `shape` whose element at the given indices is `formula` of them.
 ///
-/// Throws TE002 where a reduction is only a part of the formula.
+/// Throws what is wrong with the formula: TE002 (a reduction that is only a part of it), TE010 to TE015.
 public func compute(
     _ shape: [PrimExpr], name: String = "compute", tag: String = "", attrs: Attrs = .empty,
     _ formula: ([PrimExpr]) throws -> PrimExpr
@@ -33,17 +33,15 @@ public func compute(
     try compute(shape.map { IntImm($0) as PrimExpr }, name: name, tag: tag, attrs: attrs, formula)
 }
 
-/// As `compute`, for several outputs of one shape: the values of one reduction of tuples.
+/// As `compute`, for several outputs of one shape: any formulas, or the values of one reduction of tuples.
 public func computeTuple(
     _ shape: [PrimExpr], name: String = "compute", tag: String = "", attrs: Attrs = .empty,
     _ formula: ([PrimExpr]) throws -> [PrimExpr]
 ) throws -> [Tensor] {
-    var axis: [IterVar] = []
-    for (i, extent) in shape.enumerated() {
-        axis.append(IterVar(IRRange(extent: extent), Var("i\(i)"), .dataParallel))
-    }
+    let axis = spatialAxes(shape)
     let body = try formula(axis.map { $0.variable })
-    let op = try ComputeOp(name: name, tag: tag, attrs: attrs, axis: axis, body: body)
+    let op = try ComputeOp(
+        name: name, tag: tag.isEmpty ? TagScope.current : tag, attrs: attrs, axis: axis, body: body)
     return body.indices.map { op.output($0) }
 }
 

@@ -31,14 +31,15 @@ public final class Tensor: DataProducer, @unchecked Sendable {
         return result
     }
 
-    /// The element at `indices`, one an axis.
-    public subscript(_ indices: [PrimExpr]) -> PrimExpr {
-        if indices.count != shape.count {
-            internalError("\(op.name) has \(shape.count) axes, \(indices.count) indices given")
-        }
-        return ProducerLoad(self, indices)
+    /// The element at `indices`. Another number of them than axes is an error of the operation that uses it (TE010).
+    public subscript(_ indices: [PrimExpr]) -> PrimExpr { ProducerLoad(self, indices) }
+    /// As above; an index is an expression, an iteration variable or an integer.
+    public subscript(_ indices: any TensorIndex...) -> PrimExpr {
+        ProducerLoad(self, indices.map { $0.indexExpr })
     }
-    public subscript(_ indices: PrimExpr...) -> PrimExpr { self[indices] }
+
+    /// Whether both are the same output of the same operation.
+    public func isSame(as other: Tensor) -> Bool { op === other.op && valueIndex == other.valueIndex }
 
     public override var producerShape: [PrimExpr] { shape }
     public override var producerDType: DataType { dtype }
@@ -68,11 +69,15 @@ open class Operation: Node, @unchecked Sendable {
     /// What schedules recognise, such as `conv2d_nchw`; empty = nothing special.
     public final let tag: String
     public final let attrs: Attrs
+    /// What is wrong with it. Building blocks that do not throw (`te.compute`) note it here; whoever makes a function
+    /// of the operation throws it.
+    public final let error: ApusError?
 
-    init(name: String, tag: String, attrs: Attrs) {
+    init(name: String, tag: String, attrs: Attrs, error: ApusError? = nil) {
         self.name = name
         self.tag = tag
         self.attrs = attrs
+        self.error = error
     }
 
     open var outputCount: Int { 1 }
@@ -80,6 +85,18 @@ open class Operation: Node, @unchecked Sendable {
     open func outputDType(_ i: Int) -> DataType { internalError("\(Self.self) has no dtype") }
     /// The tensors read, each once, in order of first use.
     open var inputTensors: [Tensor] { [] }
+    /// The spatial axes, in the order of the dimensions.
+    open var axis: [IterVar] { [] }
+    open var reduceAxis: [IterVar] { [] }
+    /// The axes that a schedule starts from.
+    open var rootIterVars: [IterVar] { axis + reduceAxis }
+    /// The same operation reading other tensors; itself where nothing changes.
+    open func replacingInputs(_ replacement: (Tensor) -> Tensor?) -> Operation { self }
+
+    /// The same operation with some inputs exchanged.
+    public final func replaceInputs(_ pairs: [(old: Tensor, new: Tensor)]) -> Operation {
+        replacingInputs { t in pairs.first { $0.old.isSame(as: t) }?.new }
+    }
 
     public final func output(_ i: Int = 0) -> Tensor {
         Tensor(shape: outputShape(i), dtype: outputDType(i), op: self, valueIndex: i)
@@ -94,7 +111,7 @@ public final class PlaceholderOp: Operation, @unchecked Sendable {
     init(name: String, shape: [PrimExpr], dtype: DataType) {
         self.shape = shape
         self.dtype = dtype
-        super.init(name: name, tag: "", attrs: .empty)
+        super.init(name: name, tag: "", attrs: .empty, error: shapeError(shape, "placeholder: \(name)"))
     }
 
     public override func outputShape(_ i: Int) -> [PrimExpr] { shape }
@@ -111,40 +128,6 @@ private let placeholderSchema = NodeSchema(
         return PlaceholderOp(name: name, shape: shape, dtype: try $0.next())
     })
 
-/// Each element of the outputs by a formula of its indices; a reduction may only be the whole formula.
-public final class ComputeOp: Operation, @unchecked Sendable {
-    public let axis: [IterVar]
-    /// One formula an output; several only for a reduction of tuples.
-    public let body: [PrimExpr]
-
-    public init(name: String, tag: String, attrs: Attrs, axis: [IterVar], body: [PrimExpr]) throws {
-        for e in body { try checkBody(e, name) }
-        self.axis = axis
-        self.body = body
-        super.init(name: name, tag: tag, attrs: attrs)
-    }
-
-    public var reduction: Reduce? { body.first as? Reduce }
-    public var reduceAxis: [IterVar] { reduction?.axis ?? [] }
-
-    public override var outputCount: Int { body.count }
-    public override func outputShape(_ i: Int) -> [PrimExpr] { axis.map { $0.dom.extent } }
-    public override func outputDType(_ i: Int) -> DataType { body[i].dtype }
-
-    public override var inputTensors: [Tensor] {
-        var result: [Tensor] = []
-        var seen: Set<TensorKey> = []
-        for e in body {
-            postOrderVisit(e) { x in
-                guard let load = x as? ProducerLoad, let t = load.producer as? Tensor else { return }
-                if seen.insert(TensorKey(t)).inserted { result.append(t) }
-            }
-        }
-        return result
-    }
-    public override class var schema: NodeSchema { computeSchema }
-}
-
 /// Tensors are equal where they are the same output of the same operation.
 struct TensorKey: Hashable {
     let op: ObjectIdentifier
@@ -155,83 +138,11 @@ struct TensorKey: Hashable {
     }
 }
 
-private func checkBody(_ e: PrimExpr, _ name: String) throws {
-    var nested = false
-    func check(_ e: PrimExpr) {
-        if e.kind == .reduce { nested = true }
-        forEachChild(of: e, check)
-    }
-    forEachChild(of: e, check)
-    if nested {
-        throw ApusError(
-            "TE002", "a reduction must be the whole formula of a computation", at: ["compute: \(name)"],
-            hint: "give the reduction its own compute and read its result")
-    }
-}
-
-private let computeSchema = NodeSchema(
-    "te.ComputeOp", ComputeOp.self,
-    [
-        .field("name", \.name), .field("tag", \.tag), .field("attrs", \.attrs), .definition("axis", \.axis),
-        .field("body", \.body),
-    ], identity: .graph,
-    make: {
-        let name: String = try $0.next()
-        let tag: String = try $0.next()
-        let attrs: Attrs = try $0.next()
-        let axis: [IterVar] = try $0.next()
-        return try ComputeOp(name: name, tag: tag, attrs: attrs, axis: axis, body: try $0.next())
-    })
-
-/// A computation written as a statement over buffers, for what a formula cannot say (sorting, scattering).
-public final class ExternOp: Operation, @unchecked Sendable {
-    public let inputs: [Tensor]
-    public let inputBuffers: [Buffer]
-    public let outputBuffers: [Buffer]
-    public let body: Stmt
-
-    init(
-        name: String, tag: String, attrs: Attrs, inputs: [Tensor], inputBuffers: [Buffer],
-        outputBuffers: [Buffer],
-        body: Stmt
-    ) {
-        self.inputs = inputs
-        self.inputBuffers = inputBuffers
-        self.outputBuffers = outputBuffers
-        self.body = body
-        super.init(name: name, tag: tag, attrs: attrs)
-    }
-
-    public override var outputCount: Int { outputBuffers.count }
-    public override func outputShape(_ i: Int) -> [PrimExpr] { outputBuffers[i].shape }
-    public override func outputDType(_ i: Int) -> DataType { outputBuffers[i].dtype }
-    public override var inputTensors: [Tensor] { inputs }
-    public override class var schema: NodeSchema { externSchema }
-}
-
-private let externSchema = NodeSchema(
-    "te.ExternOp", ExternOp.self,
-    [
-        .field("name", \.name), .field("tag", \.tag), .field("attrs", \.attrs), .field("inputs", \.inputs),
-        .definition("inputBuffers", \.inputBuffers), .definition("outputBuffers", \.outputBuffers),
-        .field("body", \.body),
-    ], identity: .graph,
-    make: {
-        let name: String = try $0.next()
-        let tag: String = try $0.next()
-        let attrs: Attrs = try $0.next()
-        let inputs: [Tensor] = try $0.next()
-        let inputBuffers: [Buffer] = try $0.next()
-        let outputBuffers: [Buffer] = try $0.next()
-        return ExternOp(
-            name: name, tag: tag, attrs: attrs, inputs: inputs, inputBuffers: inputBuffers,
-            outputBuffers: outputBuffers, body: try $0.next())
-    })
-
 /// The node kinds of this room.
 public enum TENodes {
     public static let all: [NodeSchema] = [
-        Tensor.schema, PlaceholderOp.schema, ComputeOp.schema, ExternOp.schema,
+        Tensor.schema, PlaceholderOp.schema, ComputeOp.schema, ExternOp.schema, ScanOp.schema,
+        TETensorIntrin.schema, TensorComputeOp.schema,
     ]
     /// Makes the kinds known to JSON loading. Idempotent.
     public static func registerAll() {

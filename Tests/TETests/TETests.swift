@@ -6,17 +6,6 @@ import ApusTE
 import ApusTIR
 import Testing
 
-/// Runs the function that computes `outputs` from `inputs` by the interpreter.
-private func run(_ outputs: [Tensor], _ inputs: [(Tensor, NDArray)]) throws -> [NDArray] {
-    let function = try createPrimFunc(inputs.map { $0.0 } + outputs)
-    try verifyWellFormed(function)
-    let results = try outputs.map { t in
-        try NDArray.allocate(shape: try #require(t.staticShape), dtype: t.dtype)
-    }
-    try TIRInterpreter.run(function, inputs.map { $0.1 } + results)
-    return results
-}
-
 @Suite struct ComputeTests {
     @Test func elementwiseText() throws {
         let a = placeholder([4, 8], name: "A")
