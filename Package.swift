@@ -79,8 +79,8 @@ let package = Package(
         tests("TIR"),
 
         // MARK: Arith
-        room("Arith", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime"]),
-        tests("Arith", ["ApusSupport"]),
+        room("Arith", ["ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("Arith"),
 
         // MARK: TIRSchedule
         room("TIRSchedule", ["ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),

@@ -244,22 +244,6 @@ public final class Analyzer {
         return (coefficient: f.coefficient(of: n), rest: build(rest))
     }
 
-    /// The coefficients of `variables` and the constant rest (`e` linear in them), or nil.
-    public func detectLinearEquation(
-        _ e: PrimExpr, _ variables: [Var]
-    ) -> (coefficients: [Int], base: PrimExpr)? {
-        guard e.dtype == .index else { return nil }
-        var f = form(e)
-        var coefficients: [Int] = []
-        for v in variables {
-            let n = variableAtom(v)
-            coefficients.append(f.coefficient(of: n))
-            f = f.removing(n)
-        }
-        for v in variables where mentions(f, variableAtom(v)) { return nil }
-        return (coefficients: coefficients, base: build(f))
-    }
-
     /// Where the comparison `condition` holds, as bounds on `v`: `v >= lower`, `v <= upper`; nil if `condition`
     /// is not linear in `v` or is not an inequality of index expressions. Exact: the bounds hold if and only if
     /// the condition does.
