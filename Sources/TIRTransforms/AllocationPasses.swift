@@ -314,8 +314,14 @@ private final class BufferCompactor: StmtExprMutator {
             return same ? s : BufferStore(mutate(store.buffer), value, shift(store.buffer, indices))
         }
         if let block = s as? Block {
-            // After this pass the boxes of the signature no longer speak of the same coordinates.
-            return mutateChildren(of: block.with(reads: [], writes: []))
+            // After this pass the boxes of the signature no longer speak of the same coordinates. Which buffer a block
+            // writes stays known where an annotation counts on it.
+            let counts = block.annotations["double_buffer_scope"] != nil
+            let writes = counts ? block.writes.map { BufferRegion(all: mutate($0.buffer)) } : []
+            if block.reads.isEmpty && (counts || block.writes.isEmpty) && layouts.isEmpty {
+                return mutateChildren(of: block)
+            }
+            return mutateChildren(of: block.with(reads: [], writes: writes))
         }
         return mutateChildren(of: s)
     }

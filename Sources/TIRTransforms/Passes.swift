@@ -109,12 +109,19 @@ public enum TIRPasses {
         convertBlocksToOpaque,
         compactBufferAllocation,
         lowerMatchBuffer,
+        // Where blocks still tell which statement writes what, and buffers have their dimensions and least size:
+        // loops asked to overlap the work of iterations.
+        injectDoubleBuffer,
+        injectSoftwarePipeline,
+        injectPrefetch,
         // No blocks from here on.
         lowerOpaqueBlock,
         // After compaction: sizes no longer depend on the loops around.
         hoistAllocation,
         // One index an access, in normal form.
         flattenBuffer,
+        // No virtual threads from here on: what belongs to each is a part of one allocation.
+        injectVirtualThread,
         hoistIfThenElse,
         loopPartition,
         vectorizeLoop,

@@ -13,6 +13,8 @@ struct RandomProgram {
     var useBlocks = false
     /// Loops of kinds other than serial.
     var useKinds = true
+    /// Some loops are over virtual threads.
+    var virtualThreads = false
 
     private let floats = Buffer("A", [40], .float32)
     private let ints = Buffer("I", [24], .int64)
@@ -237,6 +239,12 @@ struct RandomProgram {
         }
         var body = sequence(1 + random.below(2))
         if useBlocks && chance(40) { body = block(body) }
+        if virtualThreads, kind == .serial, !symbolicLoop, chance(50) {
+            let thread = IterVar(
+                IRRange(min: IntImm(lo), extent: count), Var("vthread"), .threadIndex,
+                threadTag: chance(30) ? "cthread" : "vthread")
+            return For(v, IntImm(lo), count, .threadBinding, body: body, threadBinding: thread)
+        }
         return For(v, IntImm(lo), count, kind, body: body)
     }
 
