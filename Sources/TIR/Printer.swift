@@ -88,7 +88,8 @@ func inferredCallType(_ name: String, _ args: [PrimExpr]) -> DataType? {
     if Intrinsics.predicates.contains(name) { return .bool.with(lanes: Int(first.dtype.lanes)) }
     if Intrinsics.bitwise.contains(where: { $0.name == name }) { return first.dtype }
     switch name {
-    case "fma", "abs", "likely", "ret": return first.dtype
+    case "fma", "abs", "likely", "ret", "q_multiply_shift": return first.dtype
+    case "isnullptr": return .bool
     case "if_then_else": return args.count > 1 ? args[1].dtype : nil
     case "address_of": return .handle
     default: return nil
