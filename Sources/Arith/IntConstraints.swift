@@ -136,7 +136,8 @@ private let transformSchema = NodeSchema(
 /// The node kinds of this room.
 public enum ArithNodes {
     public static let all: [NodeSchema] = [
-        IntGroupBounds.schema, IntConstraints.schema, IntConstraintsTransform.schema,
+        IntGroupBounds.schema, IntConstraints.schema, IntConstraintsTransform.schema, IterMark.schema,
+        IterSplitExpr.schema, IterSumExpr.schema,
     ]
 
     /// Makes the kinds known to JSON loading. Idempotent.

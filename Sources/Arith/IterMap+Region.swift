@@ -2,44 +2,69 @@ import ApusIR
 import ApusRuntime
 import ApusTIR
 
+// Exact regions: where the digits of the accesses' sums are independent, the starting points in a dimension are known,
+// and boxes of a width at least the steps between them leave no hole.
 extension Analyzer {
-    /// The exact region touched by quasi-affine `region` while variables run over constant or symbolic ranges, or
-    /// nil where it has holes or dimensions depend on each other: what may be called covered by a producer.
+    /// The exact region touched by quasi-affine `region` while variables run over their ranges where `predicate` holds:
+    /// a box all of whose points are touched, and no others. Nil where it has holes or dimensions depend on each other:
+    /// what may be called covered by a producer. (TVM's EstimateRegionLowerBound.)
     public func estimateRegionLowerBound(
         _ region: [IRRange], _ domains: [(variable: Var, range: IRRange)], predicate: PrimExpr = trueExpr
     ) -> [IntervalSet]? {
+        guard let sums = independentSums(region.map(\.min), domains, predicate) else { return nil }
         let relaxed = Set(domains.map(\.variable))
-        guard
-            let maps = detectIterMap(
-                region.map(\.min), inputs: domains, predicate: predicate, requireBijective: false,
-                freeVariables: true)
-        else { return nil }
         var result: [IntervalSet] = []
-        for (r, m) in zip(region, maps) {
-            if uses(r.extent, relaxed) { return nil }
-            guard let extent = denseExtent(m, gap: r.extent) else { return nil }
-            result.append(IntervalSet(simplify(m.base), simplify(m.base + extent + r.extent - 2)))
+        for (r, s) in zip(region, sums) {
+            guard !uses(r.extent, relaxed), let set = covered(s, width: simplify(r.extent)) else {
+                return nil
+            }
+            result.append(set)
         }
         return result
     }
 
-    /// How many consecutive starting points a sum takes, allowing steps of up to `gap`; nil if it leaves holes.
-    private func denseExtent(_ m: IterSum, gap: PrimExpr) -> PrimExpr? {
-        var covered = gap
-        var reach: PrimExpr = IntImm(1)
-        for s in m.splits.sorted(by: { abs($0.scale) < abs($1.scale) }) {
-            guard s.scale > 0, canProveGreaterEqual(covered, IntImm(s.scale)) else { return nil }
-            let more = (s.extent - 1) * s.scale
-            covered = simplify(covered + more)
-            reach = simplify(reach + more)
-        }
-        return reach
-    }
-
-    /// A lower and an upper end as tight as known: both ends exact where `estimateRegionLowerBound` succeeds.
+    /// In each dimension, exactly the positions touched for some other ones, as an interval; nil where a dimension has
+    /// holes. The box may hold points that are not touched, where dimensions depend on each other.
+    /// (TVM's EstimateRegionStrictBound.)
     public func estimateRegionStrictBound(
         _ region: [IRRange], _ domains: [(variable: Var, range: IRRange)], predicate: PrimExpr = trueExpr
     ) -> [IntervalSet]? {
-        estimateRegionLowerBound(region, domains, predicate: predicate)
+        var result: [IntervalSet] = []
+        for r in region {
+            guard let set = estimateRegionLowerBound([r], domains, predicate: predicate)?.first else {
+                return nil
+            }
+            result.append(set)
+        }
+        return result
+    }
+
+    /// The union of `s ..< s + width` over all values of the digits, if it has no hole.
+    private func covered(_ s: IterSumExpr, width: PrimExpr) -> IntervalSet? {
+        guard canProveGreaterEqual(width, 1) else { return nil }
+        var low = s.base
+        var length = width
+        var steps: [(size: PrimExpr, extent: PrimExpr)] = []
+        for a in s.args where !a.extent.isOne {
+            if canProveGreaterEqual(a.scale, 1) {
+                steps.append((size: a.scale, extent: a.extent))
+            } else if canProveLess(a.scale, 0) {
+                steps.append((size: simplify(const(0) - a.scale), extent: a.extent))
+                low = low + a.scale * (a.extent - 1)
+            } else {
+                return nil
+            }
+        }
+        // The smallest step that closes with what is covered, again and again.
+        while !steps.isEmpty {
+            guard let i = steps.firstIndex(where: { canProveGreaterEqual(length, $0.size) }) else {
+                return nil
+            }
+            let step = steps.remove(at: i)
+            length = simplify(length + (step.extent - 1) * step.size)
+        }
+        let first = simplify(low)
+        if length.isOne { return IntervalSet(point: first) }
+        return IntervalSet(first, simplify(low + length - 1))
     }
 }
