@@ -225,7 +225,7 @@ public final class Analyzer {
     public func constIntBound(_ e: PrimExpr) -> ConstIntBound {
         if e.dtype == .index {
             let f = form(e)
-            return constrained(bound(f), f)
+            return constrained(isTame(f) ? bound(f) : wildBound(f), f)
         }
         return otherBound(e)
     }

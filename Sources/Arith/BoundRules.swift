@@ -250,14 +250,22 @@ extension Analyzer {
                 continue
             }
             let b =
-                t.coef > 0 ? ConstIntBound(-q, ConstIntBound.posInf) : ConstIntBound(ConstIntBound.negInf, q)
-            if case .variable = atoms[t.atom].kind {
-                variableBound[t.atom] = (variableBound[t.atom] ?? .everything).intersect(b)
-            } else {
-                boundState.atoms[t.atom] = (boundState.atoms[t.atom] ?? .everything).intersect(b)
-            }
+                t.coef > 0
+                ? ConstIntBound(-q, ConstIntBound.posInf) : ConstIntBound(ConstIntBound.negInf, q)
+            var isVariable = false
+            if case .variable = atoms[t.atom].kind { isVariable = true }
+            let old = (isVariable ? variableBound[t.atom] : boundState.atoms[t.atom]) ?? .everything
+            let new = old.intersect(b)
+            if new == old { continue }
+            if isVariable { variableBound[t.atom] = new } else { boundState.atoms[t.atom] = new }
             caches = Caches()
         }
+    }
+
+    /// Bounds of a sum of values that may lie anywhere in 64 bits, such as data: it wraps unless the ends say otherwise.
+    func wildBound(_ f: LinearForm) -> ConstIntBound {
+        let b = bound(f)
+        return b.isFinite || f.asAtom != nil ? b : .everything
     }
 
     /// Keeps what a comparison of another type than the index type says about either side.

@@ -170,8 +170,9 @@ struct IterMapDetector {
                     else { continue }
                     let whole = analyzer.simplify(low.extent * high.extent)
                     // A highest digit may be cut short: together they are the counter itself.
-                    let top = analyzer.canProveGreaterEqual(
-                        high.lowerFactor * high.extent, high.source.extent)
+                    let reach = high.lowerFactor * high.extent
+                    let top = analyzer.canProveGreaterEqual(reach, high.source.extent)
+                    if !top && !analyzer.canProveGreaterEqual(high.source.extent, reach) { continue }
                     let rest = analyzer.simplify(ceilDiv(high.source.extent, low.lowerFactor))
                     args[i] = IterSplitExpr(
                         low.source, lowerFactor: low.lowerFactor, extent: top ? rest : whole, scale: low.scale
@@ -305,8 +306,12 @@ struct IterMapDetector {
             let high = IterSplitExpr(s.source, lowerFactor: lower, extent: extent, scale: const(1))
             return add(IterSumExpr(whole, base: base), IterSumExpr([high], base: const(0)), 1)
         }
+        // The divisor may be more than there are values.
+        let full = exact != nil || analyzer.canProveGreaterEqual(s.extent, by)
+        let extent = full ? by : analyzer.simplify(minimum(s.extent, by))
         return IterSumExpr(
-            [IterSplitExpr(s.source, lowerFactor: s.lowerFactor, extent: by, scale: s.scale)], base: const(0))
+            [IterSplitExpr(s.source, lowerFactor: s.lowerFactor, extent: extent, scale: s.scale)],
+            base: const(0))
     }
 
     /// With a base that is no multiple of the divisor: only where nothing carries.

@@ -7,7 +7,10 @@ import ApusTIR
 extension Analyzer {
     /// Divisibility of an integer expression of any type.
     func otherModular(_ e: PrimExpr) -> ModularSet {
-        if e.dtype == .index { return modular(form(e)) }
+        if e.dtype == .index {
+            let f = form(e)
+            return isTame(f) || f.asAtom != nil ? modular(f) : modular(f).wrapped(bits: 64)
+        }
         guard e.dtype.isInteger, !e.dtype.isBool else { return .everything }
         if let v = e.asInt { return ModularSet(constant: v) }
         if e.kind == .variable {

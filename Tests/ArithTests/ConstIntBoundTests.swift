@@ -110,6 +110,18 @@ import Testing
         #expect(a.constIntBound(intrinsic("abs", .index, [x])) == ConstIntBound(0, 10))
     }
 
+    /// Index arithmetic does not overflow; data is no index.
+    @Test func dataMayWrap() {
+        let a = Analyzer()
+        let load = BufferLoad(Buffer("D", [8], .int64), [x])
+        a.bind(x, bound: ConstIntBound(0, 7))
+        #expect(a.constIntBound(minimum(load, IntImm(5))) == ConstIntBound(Self.neg, 5))
+        #expect(a.constIntBound(minimum(load, IntImm(5)) - 10).isEverything)
+        #expect(a.constIntBound(maximum(minimum(load, IntImm(5)), IntImm(0)) - 10) == ConstIntBound(-10, -5))
+        #expect(a.modularSet(load * 12) == ModularSet(4, 0))
+        #expect(a.modularSet(x * 12) == ModularSet(12, 0))
+    }
+
     @Test func bindings() {
         let v = Var("v")
         check(Let(v, x + 1, Mul(v, IntImm(2))), [(x, 1...5)], 4, 12)
