@@ -89,23 +89,25 @@ class AnalyzingMutator: StmtExprMutator {
 
     /// The statements of a sequence, one after another.
     final func mutateSequence(_ seq: SeqStmt) -> Stmt {
-        if seq.stmts.count <= AnalyzingMutator.piece { return mutateChildren(of: seq) }
+        mutateSequence(seq) { s, out in out.append(mutate(s)) }
+    }
+
+    /// As above; `emit` appends what a statement becomes.
+    final func mutateSequence(_ seq: SeqStmt, _ emit: (Stmt, inout [Stmt]) -> Void) -> Stmt {
         var result: [Stmt] = []
         result.reserveCapacity(seq.stmts.count)
-        var changed = false
-        var at = 0
-        while at < seq.stmts.count {
-            let end = Swift.min(at + AnalyzingMutator.piece, seq.stmts.count)
-            anew {
-                for s in seq.stmts[at..<end] {
-                    let n = mutate(s)
-                    if n !== s { changed = true }
-                    result.append(n)
-                }
+        if seq.stmts.count <= AnalyzingMutator.piece {
+            for s in seq.stmts { emit(s, &result) }
+        } else {
+            var at = 0
+            while at < seq.stmts.count {
+                let end = Swift.min(at + AnalyzingMutator.piece, seq.stmts.count)
+                anew { for s in seq.stmts[at..<end] { emit(s, &result) } }
+                at = end
             }
-            at = end
         }
-        return changed ? SeqStmt.flat(result) : seq
+        let same = result.count == seq.stmts.count && zip(result, seq.stmts).allSatisfy { $0 === $1 }
+        return same ? seq : SeqStmt.flat(result)
     }
 
     override func mutate(_ s: Stmt) -> Stmt {

@@ -8,6 +8,27 @@ import ApusTIR
 private final class StmtSimplifier: AnalyzingMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr { analyzer.simplify(e) }
 
+    /// Appends what a part of a sequence becomes. What dissolves (lets of constants, sequences) goes into the one list
+    /// directly: sequences nested in each other would be copied once a level otherwise.
+    private func emit(_ s: Stmt, _ out: inout [Stmt]) {
+        if let seq = s as? SeqStmt, seq.stmts.count <= 64 {
+            for c in seq.stmts { emit(c, &out) }
+            return
+        }
+        if let l = s as? LetStmt {
+            let value = mutate(l.value)
+            if isPlain(value) {
+                binding(l.variable, value: value) { emit(l.body, &out) }
+                return
+            }
+        }
+        out.append(mutate(s))
+    }
+
+    private func isPlain(_ e: PrimExpr) -> Bool {
+        e.kind == .intImm || e.kind == .variable || e.kind == .floatImm
+    }
+
     override func mutate(_ s: Stmt) -> Stmt {
         switch s.stmtKind {
         case .forLoop:
@@ -48,7 +69,7 @@ private final class StmtSimplifier: AnalyzingMutator {
         case .letStmt:
             let l = unsafeDowncast(s, to: LetStmt.self)
             let value = mutate(l.value)
-            if value.kind == .intImm || value.kind == .variable || value.kind == .floatImm {
+            if isPlain(value) {
                 return binding(l.variable, value: value) { mutate(l.body) }
             }
             let body = bindingProperties(l.variable, value) { mutate(l.body) }
@@ -65,7 +86,8 @@ private final class StmtSimplifier: AnalyzingMutator {
             let c = mutate(a.condition)
             if c.isTrue { return Evaluate.noOp }
             return c === a.condition ? s : AssertStmt(c, code: a.code, a.message)
-        case .seq: return mutateSequence(unsafeDowncast(s, to: SeqStmt.self))
+        case .seq:
+            return mutateSequence(unsafeDowncast(s, to: SeqStmt.self)) { c, out in emit(c, &out) }
         default: return mutateChildren(of: s)
         }
     }

@@ -47,6 +47,18 @@ private let lowered: [(name: String, run: Step)] = {
     t.append((name: "SkipAssert", run: { f, _ in skipAssert(f) }))
     t.append((name: "HoistAllocation", run: { f, _ in hoistAllocation(f) }))
     t.append((name: "FlattenBuffer", run: { f, _ in flattenBuffer(f) }))
+    t.append(
+        (
+            name: "StorageRewrite",
+            run: { f, r in
+                let memories = ["shared": MemoryInfo(unitBytes: 16)]
+                return try storageRewrite(
+                    f,
+                    options: StorageRewriteOptions(
+                        inPlace: r.below(4) != 0, memories: r.below(2) == 0 ? memories : [:]))
+            }
+        ))
+    t.append((name: "NarrowDataType", run: { f, r in try narrowDataType(f, bits: [8, 16, 32][r.below(3)]) }))
     t.append((name: "CommonSubexprElim", run: { f, _ in commonSubexprElimTIR(f) }))
     return t
 }()
@@ -88,10 +100,12 @@ private func difference(_ expected: [NDArray], _ g: PrimFunc) -> String? {
                 guard let pass = r.pick(lowered) else { break }
                 g = try pass.run(g, &r)
                 names.append(pass.name)
+                let isLast = pass.name == "NarrowDataType"
                 if let d = difference(expected, g) {
                     failures.append("seed \(seed) \(names): \(d)\n\(f)\nbecame\n\(g)")
                     break
                 }
+                if isLast { break }
             }
             if failures.count >= 3 { break }
         }

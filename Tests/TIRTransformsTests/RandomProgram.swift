@@ -280,12 +280,19 @@ struct RandomProgram {
     }
 
     private mutating func allocation() -> Stmt {
-        let n = 1 + random.below(6)
-        let t = Buffer(name("T"), [n], .float32, scope: chance(50) ? "global" : "local")
+        let outer = temporaries
+        defer { temporaries = outer }
+        var n = 1 + random.below(6)
+        // Sometimes element by element from another one, which may then not be needed any more.
+        let operand = chance(40) ? temporaries.last : nil
+        if let m = operand?.staticShape?.first { n = m }
+        let t = Buffer(name("T"), [n], .float32, scope: ["global", "local", "shared"][random.below(3)])
         var list: [Stmt] = []
         let j = Var(name("j"))
         indices.append(Index(variable: j, lo: 0, hi: n - 1, isLoop: true))
-        list.append(For(j, IntImm(0), IntImm(n), body: BufferStore(t, value(1), [j])))
+        let initial = operand.map { BufferLoad($0, [j]) + const(1.0, .float32) } ?? value(1)
+        if operand != nil, chance(60) { temporaries.removeLast() }
+        list.append(For(j, IntImm(0), IntImm(n), body: BufferStore(t, initial, [j])))
         indices.removeLast()
         temporaries.append(t)
         if chance(40) {
@@ -296,7 +303,6 @@ struct RandomProgram {
             indices.removeLast()
         }
         list.append(sequence(1 + random.below(2)))
-        temporaries.removeLast()
         return allocate(t, SeqStmt.flat(list))
     }
 
