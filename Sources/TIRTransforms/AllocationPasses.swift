@@ -209,6 +209,12 @@ private final class RegionCollector: StmtExprVisitor {
         entries[b] = entry
     }
 
+    /// A whole region.
+    private func access(_ r: BufferRegion) {
+        access(r.buffer, r.region.map(\.min))
+        access(r.buffer, r.region.map { $0.min + $0.extent - 1 })
+    }
+
     override func visit(_ e: PrimExpr) {
         switch e.kind {
         case .variable:
@@ -271,6 +277,8 @@ private final class RegionCollector: StmtExprVisitor {
                 }
                 i += 4
             }
+            // What is accessed through a view is a part of the view's region.
+            for m in r.block.matchBuffers { access(m.source) }
             // The sets stay sound without the predicate; it would only make them smaller.
             visit(r.block.body)
         case .allocate:
@@ -316,12 +324,18 @@ private final class BufferCompactor: StmtExprMutator {
         if let block = s as? Block {
             // After this pass the boxes of the signature no longer speak of the same coordinates. Which buffer a block
             // writes stays known where an annotation counts on it.
+            let matches = block.matchBuffers.map { m -> MatchBufferRegion in
+                guard layouts[m.source.buffer] != nil else { return m }
+                let lows = shift(m.source.buffer, m.source.region.map { mutate($0.min) })
+                let ranges = zip(lows, m.source.region).map { IRRange(min: $0, extent: mutate($1.extent)) }
+                return MatchBufferRegion(m.buffer, BufferRegion(mutate(m.source.buffer), ranges))
+            }
             let counts = block.annotations["double_buffer_scope"] != nil
             let writes = counts ? block.writes.map { BufferRegion(all: mutate($0.buffer)) } : []
             if block.reads.isEmpty && (counts || block.writes.isEmpty) && layouts.isEmpty {
                 return mutateChildren(of: block)
             }
-            return mutateChildren(of: block.with(reads: [], writes: writes))
+            return mutateChildren(of: block.with(reads: [], writes: writes, matchBuffers: matches))
         }
         return mutateChildren(of: s)
     }

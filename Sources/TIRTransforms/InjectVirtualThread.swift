@@ -31,6 +31,7 @@ private final class TouchAnalysis: StmtExprVisitor {
             changed = false
             visit(body)
         } while changed
+        escaped = plainPointers(body).intersection(own)
     }
 
     func isTouched(_ e: PrimExpr) -> Bool {
@@ -68,9 +69,6 @@ private final class TouchAnalysis: StmtExprVisitor {
 
     override func visit(_ e: PrimExpr) {
         switch e.kind {
-        case .variable:
-            let v = unsafeDowncast(e, to: Var.self)
-            if own.contains(v) { escaped.insert(v) }
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
             if isTouched(l.value) { touch(l.variable) }
@@ -150,7 +148,9 @@ private final class ThreadAccess: StmtExprMutator {
     init(_ expanded: [Buffer: Buffer], _ thread: PrimExpr) {
         self.expanded = expanded
         self.thread = thread
+        for b in expanded.keys { byData[b.data] = b }
     }
+    private var byData: [Var: Buffer] = [:]
     private func place(_ b: Buffer, _ indices: [PrimExpr]) -> [PrimExpr] {
         guard b.rank == 1 else { return [thread] + indices }
         return [shifted(indices[0], thread * b.shape[0])]
@@ -162,6 +162,7 @@ private final class ThreadAccess: StmtExprMutator {
     }
     override func mutate(_ e: PrimExpr) -> PrimExpr {
         let n = mutateChildren(of: e)
+        if let p = accessPointer(n, number: thread, { byData[$0] }) { return p }
         guard let l = n as? BufferLoad, let b = expanded[l.buffer] else { return n }
         return BufferLoad(b, place(l.buffer, l.indices))
     }
@@ -298,7 +299,7 @@ private final class Interleaver {
         if touch.escaped.contains(b.data) {
             throw ApusError(
                 "TTR011", "the memory `\(b.name)` of a virtual thread is handed on as a plain pointer",
-                hint: "use address_of of an element, which tells whose part is meant")
+                hint: "use access_ptr or address_of of an element, which tell whose part is meant")
         }
         if b.rank == 1, !b.strides.isEmpty || !b.elemOffset.isZero {
             throw ApusError(

@@ -102,6 +102,11 @@ public enum TIRPasses {
     ) { f, c in ApusTIRTransforms.lowerIntrin(f, useFMA: c.bool("tir.use_fma", default: true)) }
 
     /// From a scheduled function to what a code generator takes. The comments say what holds from there on.
+    ///
+    /// Not in the list: RewriteUnsafeSelect (a `Select` evaluates both sides by definition; whoever needs a guard writes
+    /// `if_then_else`), BF16Legalize (code generators know the type), NarrowDataType (for targets whose registers are
+    /// narrower than an index), HoistIfThenElseBasic and ConvertForLoopsToSerial (parts of what is here, or for targets
+    /// of one thread), InstrumentBoundCheckers and SkipAssert (for debugging).
     public static let lowering: [FunctionPass<PrimFunc>] = [
         lowerInitBlock,
         // While iteration variables still tell reductions from spatial loops.
@@ -128,6 +133,8 @@ public enum TIRPasses {
         unrollLoop,
         simplify,
         removeNoOp,
+        // After dead memory is gone and before expressions get names: allocations that never live together share.
+        storageRewrite,
         commonSubexprElim,
         // Last: nothing after it understands what exp was.
         lowerIntrin,

@@ -162,6 +162,41 @@ final class FreshCopier: StmtExprMutator {
     }
 }
 
+/// Elements from the begin of a buffer to its end.
+func elementCount(_ b: Buffer) -> PrimExpr {
+    if let outer = b.strides.first, let rows = b.shape.first { return outer * rows }
+    return b.shape.reduce(IntImm(1)) { $0 * $1 }
+}
+
+/// Pointers of `s` used as they are, not as the memory of an access or of `access_ptr`, which says where.
+func plainPointers(_ s: Stmt) -> Set<Var> {
+    let finder = PlainPointerFinder()
+    finder.visit(s)
+    return finder.found
+}
+
+private final class PlainPointerFinder: StmtExprVisitor {
+    private(set) var found: Set<Var> = []
+    override func visit(_ e: PrimExpr) {
+        if e.kind == .variable, e.dtype.isHandle { found.insert(unsafeDowncast(e, to: Var.self)) }
+        if let c = e as? Call, c.name == "tir.access_ptr", c.args.count > 2, c.args[1].kind == .variable {
+            for (i, a) in c.args.enumerated() where i != 1 { visit(a) }
+            return
+        }
+        visitChildren(of: e)
+    }
+}
+
+/// `access_ptr` of memory of which there are several parts: that of part `number`, if `e` is such a call.
+func accessPointer(_ e: PrimExpr, number: PrimExpr, _ buffer: (Var) -> Buffer?) -> PrimExpr? {
+    guard let c = e as? Call, c.name == "tir.access_ptr", c.args.count > 2, let v = c.args[1] as? Var,
+        let b = buffer(v)
+    else { return nil }
+    var args = c.args
+    args[2] = args[2] + number * elementCount(b)
+    return Call(c.dtype, c.op, args)
+}
+
 /// Whether evaluating `e` reads memory or state, or changes it.
 func touchesState(_ e: PrimExpr) -> Bool { sideEffect(of: e) != .pure }
 

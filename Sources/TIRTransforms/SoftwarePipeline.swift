@@ -191,13 +191,12 @@ final class LoopPipeliner {
             if count == 1 { continue }
             // An address that is handed on must be that of one element, which tells the version.
             for u in users where summaries[u].opaque.contains(b.data) {
-                var plain = false
-                postOrderVisit(body.statements[u], expr: { e in if e === b.data { plain = true } })
+                let plain = plainPointers(body.statements[u]).contains(b.data)
                 if plain {
                     throw ApusError(
                         "TTR023",
                         "the memory `\(b.name)` of a software pipeline is handed on as a plain pointer",
-                        hint: "use address_of of an element")
+                        hint: "use access_ptr, or address_of of an element")
                 }
             }
             var strides = b.strides
@@ -304,7 +303,11 @@ final class LoopPipeliner {
 /// Accesses of one version of buffers that have several.
 private final class VersionAccess: StmtExprMutator {
     private let map: [Buffer: (buffer: Buffer, version: PrimExpr)]
-    init(_ map: [Buffer: (buffer: Buffer, version: PrimExpr)]) { self.map = map }
+    init(_ map: [Buffer: (buffer: Buffer, version: PrimExpr)]) {
+        self.map = map
+        for b in map.keys { byData[b.data] = b }
+    }
+    private var byData: [Var: Buffer] = [:]
 
     private func place(_ b: Buffer, _ indices: [PrimExpr]) -> (Buffer, [PrimExpr])? {
         guard let (wide, version) = map[b] else { return nil }
@@ -317,6 +320,12 @@ private final class VersionAccess: StmtExprMutator {
 
     override func mutate(_ e: PrimExpr) -> PrimExpr {
         let n = mutateChildren(of: e)
+        if let v = (n as? Call)?.args.dropFirst().first as? Var, let b = byData[v],
+            let version = map[b]?.version,
+            let p = accessPointer(n, number: version, { $0 === v ? b : nil })
+        {
+            return p
+        }
         guard let l = n as? BufferLoad, let (b, i) = place(l.buffer, l.indices) else { return n }
         return BufferLoad(b, i)
     }

@@ -211,11 +211,7 @@ private final class LoopVectorizer {
     }
 
     /// Whether a call of vectors is that of each lane.
-    private func isVectorizable(_ c: Call) -> Bool {
-        guard c.name.hasPrefix("tir.") else { return false }
-        let short = String(c.name.dropFirst(4))
-        return laneWise.contains(short)
-    }
+    private func isVectorizable(_ c: Call) -> Bool { (c.op as? Op)?[vectorizableKey] ?? false }
 
     private func call(_ c: Call) throws -> PrimExpr {
         if !varies(c) { return c }
@@ -452,14 +448,6 @@ private final class LoopVectorizer {
         }
     }
 }
-
-/// Intrinsics of which a call of vectors is the call of each lane.
-private let laneWise: Set<String> = {
-    var names = Set(Intrinsics.unaryFloat + Intrinsics.binaryFloat + Intrinsics.predicates)
-    names.formUnion(Intrinsics.bitwise.map(\.name))
-    names.formUnion(["fma", "abs", "reinterpret", "likely", "q_multiply_shift"])
-    return names
-}()
 
 /// Accesses of memory that has one element a lane, for one lane.
 private final class LaneAccess: StmtExprMutator {
