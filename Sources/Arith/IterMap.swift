@@ -48,14 +48,14 @@ extension Analyzer {
         var d = IterMapDetector(self, inputs, fusesFirst: fusesFirst)
         guard d.addPredicate(predicate) else { return IterMapResult(indices: [], errors: d.errors) }
         var result: [IterSumExpr] = []
-        for e in indices {
+        for (i, e) in indices.enumerated() {
             guard let s = d.index(e) else {
-                return IterMapResult(indices: [], errors: d.errors + ["index \(e) is no sum of digits"])
+                return IterMapResult(indices: [], errors: d.errors + ["index \(i) is no sum of digits"])
             }
             result.append(sorted(s))
             if level == .noCheck { continue }
             guard s.args.isEmpty || d.dense(s.args, magnitudes: true) != nil else {
-                return IterMapResult(indices: [], errors: ["index \(e) has gaps or takes values twice"])
+                return IterMapResult(indices: [], errors: ["index \(i) has gaps or takes values twice"])
             }
         }
         if level != .noCheck && !d.independent(result, bijective: level == .bijective) {

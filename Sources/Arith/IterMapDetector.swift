@@ -25,6 +25,8 @@ struct IterMapDetector {
     private(set) var limits: [Limit] = []
     /// Fused counters by their digits, so that two uses of one sum share it.
     private var fused: [(splits: [IterSplitExpr], mark: IterMark)] = []
+    /// Whether an expression speaks of inputs; shared subexpressions are looked at once.
+    private var dependence: [ObjectIdentifier: (key: PrimExpr, value: Bool)] = [:]
     private var memo: [ObjectIdentifier: (key: PrimExpr, value: IterSumExpr?)] = [:]
     /// Why it failed, the innermost reason first.
     private(set) var errors: [String] = []
@@ -51,6 +53,46 @@ struct IterMapDetector {
     private mutating func refuse(_ why: String) -> Bool {
         _ = fail(why)
         return false
+    }
+
+    private mutating func depends(_ e: PrimExpr) -> Bool {
+        if e.kind == .variable { return inputs.contains(unsafeDowncast(e, to: Var.self)) }
+        if e.kind == .intImm { return false }
+        if let known = dependence[ObjectIdentifier(e)] { return known.value }
+        var found = false
+        var children: [PrimExpr] = []
+        forEachChild(of: e) { children.append($0) }
+        for c in children where !found { found = depends(c) }
+        dependence[ObjectIdentifier(e)] = (key: e, value: found)
+        return found
+    }
+
+    /// How many of the inputs occur in `e`.
+    private func inputCount(_ e: PrimExpr) -> Int {
+        var seen: Set<ObjectIdentifier> = []
+        var count = 0
+        func walk(_ x: PrimExpr) {
+            guard seen.insert(ObjectIdentifier(x)).inserted else { return }
+            if x.kind == .variable && inputs.contains(unsafeDowncast(x, to: Var.self)) { count += 1 }
+            forEachChild(of: x) { walk($0) }
+        }
+        walk(e)
+        return count
+    }
+
+    /// `e` as text for a message, if it is no monster.
+    private func text(_ e: PrimExpr) -> String {
+        var room = 200
+        func count(_ x: PrimExpr) {
+            room -= 1
+            if room > 0 { forEachChild(of: x) { if room > 0 { count($0) } } }
+        }
+        count(e)
+        return room > 0 ? "\(e)" : "a large expression"
+    }
+
+    private func text(_ m: IterMark) -> String {
+        m.variable?.name ?? "a sum of \(m.sum?.args.count ?? 0) digits"
     }
 
     // MARK: Comparison
@@ -96,9 +138,9 @@ struct IterMapDetector {
             if mark.extent.asInt == 1 { return IterSumExpr([], base: mark.min) }
             return IterSumExpr([IterSplitExpr(mark)], base: mark.min)
         }
-        if !uses(e, inputs) { return IterSumExpr([], base: e) }
+        if !depends(e) { return IterSumExpr([], base: e) }
         guard let op = e as? BinaryExpr, e.dtype == .index else {
-            return fail("\(e) is no sum, product, quotient or remainder")
+            return fail("\(text(e)) is no sum, product, quotient or remainder")
         }
         switch e.kind {
         case .add, .sub:
@@ -108,18 +150,18 @@ struct IterMapDetector {
             guard let a = sum(op.a), let b = sum(op.b) else { return nil }
             if b.args.isEmpty { return scaled(a, b.base) }
             if a.args.isEmpty { return scaled(b, a.base) }
-            return fail("\(e) multiplies iterations")
+            return fail("\(text(e)) multiplies iterations")
         case .floorDiv, .floorMod, .div, .mod:
             guard let a = sum(op.a), let c = sum(op.b) else { return nil }
             guard c.args.isEmpty, analyzer.canProveGreaterEqual(c.base, 1) else {
-                return fail("the divisor of \(e) is not known to be positive and constant")
+                return fail("the divisor of \(text(e)) is not known to be positive and constant")
             }
             // Rounding towards zero is the same where nothing is negative.
             if e.kind == .div || e.kind == .mod, !isNonNegative(a) {
-                return fail("\(e) rounds towards zero and may be negative")
+                return fail("\(text(e)) rounds towards zero and may be negative")
             }
             return divide(a, analyzer.simplify(c.base), isDiv: e.kind == .floorDiv || e.kind == .div, e)
-        default: return fail("\(e) is no sum, product, quotient or remainder")
+        default: return fail("\(text(e)) is no sum, product, quotient or remainder")
         }
     }
 
@@ -290,15 +332,16 @@ struct IterMapDetector {
         if let most = largest(rest), analyzer.canProveLess(most, c) {
             return isDiv ? IterSumExpr(whole, base: base) : IterSumExpr(rest, base: const(0))
         }
-        guard let s = fuse(rest) else { return fail("\(e) divides a sum that does not count densely") }
+        guard let s = fuse(rest) else { return fail("\(text(e)) divides a sum that does not count densely") }
         guard analyzer.canProveGreaterEqual(s.scale, 1), let by = exactQuotient(c, s.scale) else {
-            return fail("the divisor and the steps of \(e) do not fit")
+            return fail("the divisor and the steps of \(text(e)) do not fit")
         }
         // The digit is cut at `by`; a remainder in the highest digit only makes its last row shorter.
         let exact = exactQuotient(s.extent, by)
         let top = analyzer.canProveGreaterEqual(s.lowerFactor * s.extent, s.source.extent)
         guard exact != nil || top else {
-            return fail("\(e) cuts a digit of extent \(s.extent) at \(by), which needs padding")
+            return fail(
+                "\(text(e)) cuts a digit of extent \(text(s.extent)) at \(text(by)), which needs padding")
         }
         if isDiv {
             let extent = exact ?? analyzer.simplify(ceilDiv(s.extent, by))
@@ -321,7 +364,7 @@ struct IterMapDetector {
     ) -> IterSumExpr? {
         let low = analyzer.simplify(ApusTIR.floorMod(base, c))
         guard let most = largest(rest), analyzer.canProveLess(low + most, c) else {
-            return fail("the offset \(base) in \(e) carries, which needs padding")
+            return fail("the offset \(text(base)) in \(text(e)) carries, which needs padding")
         }
         return isDiv
             ? IterSumExpr(whole, base: analyzer.simplify(ApusTIR.floorDiv(base, c)))
@@ -344,12 +387,12 @@ struct IterMapDetector {
     mutating func addPredicate(_ predicate: PrimExpr) -> Bool {
         if !errors.isEmpty { return false }
         var list = conjunction([prepared(predicate)])
-        if list.contains(where: \.isFalse) { return refuse("no iteration fulfils \(predicate)") }
-        func count(_ c: PrimExpr) -> Int { order.filter { uses(c, [$0]) }.count }
+        if list.contains(where: \.isFalse) { return refuse("no iteration fulfils \(text(predicate))") }
         // Small sums first: larger ones may contain them.
-        list = list.enumerated().map { (key: (count($1), $0), value: $1) }.sorted { $0.key < $1.key }.map(
-            \.value)
-        for c in list where uses(c, inputs) {
+        list = list.enumerated().map { (key: (inputCount($1), $0), value: $1) }.sorted { $0.key < $1.key }
+            .map(
+                \.value)
+        for c in list where inputCount(c) > 0 {
             if !narrow(c) { return false }
         }
         return true
@@ -360,12 +403,12 @@ struct IterMapDetector {
             return narrow(LE(op.a, op.b)) && narrow(GE(op.a, op.b))
         }
         guard let op = c as? BinaryExpr, op.a.dtype == .index, [.lt, .le, .gt, .ge].contains(c.kind) else {
-            return refuse("the condition \(c) is no limit of a sum")
+            return refuse("the condition \(text(c)) is no limit of a sum")
         }
         guard var s = sum(prepared(op.a - op.b)) else { return false }
         if s.args.allSatisfy({ $0.extent.isOne }) {
             let rest = analyzer.simplify(BinaryExpr.raw(c.kind, s.base, const(0)))
-            return rest.isFalse ? refuse("no iteration fulfils \(c)") : true
+            return rest.isFalse ? refuse("no iteration fulfils \(text(c))") : true
         }
         var upper = c.kind == .lt || c.kind == .le
         if dense(s.args) == nil, let n = scaled(s, const(-1)) {
@@ -373,7 +416,7 @@ struct IterMapDetector {
             upper.toggle()
         }
         guard let d = dense(s.args) else {
-            return refuse("the condition \(c) limits a sum with gaps or overlaps")
+            return refuse("the condition \(text(c)) limits a sum with gaps or overlaps")
         }
         let strict = c.kind == .lt || c.kind == .gt
         // scale * F + base <= 0 (or < 0, >= 0, > 0)
@@ -394,7 +437,7 @@ struct IterMapDetector {
         let end = high.map { analyzer.simplify(minimum($0, last)) } ?? last
         let count = analyzer.simplify(end - first + 1)
         if let n = count.asInt, n <= 0 {
-            return refuse("no iteration fulfils \(c)")
+            return refuse("no iteration fulfils \(text(c))")
         }
         memo = [:]
         fused = []
@@ -404,7 +447,7 @@ struct IterMapDetector {
             let old = splits[0].source
             // What an earlier condition tied together must not lose one of its counters.
             if limits.contains(where: { $0.splits.contains { reaches($0.source, old) } }) {
-                return refuse("the condition \(c) narrows what another one limits already")
+                return refuse("the condition \(text(c)) narrows what another one limits already")
             }
             let low = analyzer.simplify(old.min + first)
             if let v = old.variable, marks[v] === old {
@@ -447,12 +490,12 @@ struct IterMapDetector {
         }
         for m in found {
             if !covers(uses[ObjectIdentifier(m)] ?? [], m, bijective) {
-                return refuse("the digits used of \(analyzer.expression(m)) overlap or leave something out")
+                return refuse("the digits used of \(text(m)) overlap or leave something out")
             }
         }
         if bijective {
             for l in limits where uses[ObjectIdentifier(l.mark)] == nil {
-                return refuse("\(analyzer.expression(l.mark)) is limited and not used")
+                return refuse("\(text(l.mark)) is limited and not used")
             }
             for v in order {
                 guard let m = marks[v], m.extent.asInt != 1, uses[ObjectIdentifier(m)] == nil else {

@@ -113,26 +113,43 @@ private let sumSchema = NodeSchema(
 
 extension Analyzer {
     /// A sum as an expression of the variables that it counts.
-    public func expression(_ s: IterSumExpr) -> PrimExpr { simplify(plainExpression(s)) }
+    public func expression(_ s: IterSumExpr) -> PrimExpr {
+        var b = IterExpressionBuilder(analyzer: self)
+        return simplify(b.build(s))
+    }
 
     /// A counter as an expression.
-    public func expression(_ m: IterMark) -> PrimExpr { simplify(plainExpression(m)) }
+    public func expression(_ m: IterMark) -> PrimExpr {
+        var b = IterExpressionBuilder(analyzer: self)
+        return simplify(b.build(m))
+    }
+}
 
-    private func plainExpression(_ s: IterSumExpr) -> PrimExpr {
-        s.args.filter { !$0.extent.isOne }.reduce(s.base) { $0 + plainExpression($1) }
+/// Builds the expressions of sums, that of each counter once: digits of it share the node.
+private struct IterExpressionBuilder {
+    let analyzer: Analyzer
+    var known: [ObjectIdentifier: PrimExpr] = [:]
+
+    mutating func build(_ s: IterSumExpr) -> PrimExpr {
+        var sum = s.base
+        for a in s.args where !a.extent.isOne { sum = sum + build(a) }
+        return sum
     }
 
-    private func plainExpression(_ m: IterMark) -> PrimExpr {
-        if let v = m.variable { return v - m.min }
-        return m.sum.map { plainExpression($0) - m.min } ?? const(0)
+    mutating func build(_ m: IterMark) -> PrimExpr {
+        if let e = known[ObjectIdentifier(m)] { return e }
+        var e: PrimExpr = const(0)
+        if let v = m.variable { e = v - m.min } else if let s = m.sum { e = build(s) - m.min }
+        known[ObjectIdentifier(m)] = e
+        return e
     }
 
-    private func plainExpression(_ s: IterSplitExpr) -> PrimExpr {
-        var v = plainExpression(s.source)
-        if !s.lowerFactor.isOne { v = ApusTIR.floorDiv(v, s.lowerFactor) }
+    private mutating func build(_ s: IterSplitExpr) -> PrimExpr {
+        var v = build(s.source)
+        if !s.lowerFactor.isOne { v = floorDiv(v, s.lowerFactor) }
         // The highest digit has nothing above it.
-        if !canProveGreaterEqual(s.lowerFactor * s.extent, s.source.extent) {
-            v = ApusTIR.floorMod(v, s.extent)
+        if !analyzer.canProveGreaterEqual(s.lowerFactor * s.extent, s.source.extent) {
+            v = floorMod(v, s.extent)
         }
         return v * s.scale
     }

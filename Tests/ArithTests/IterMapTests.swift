@@ -292,6 +292,15 @@ import Testing
         var e: PrimExpr = i
         for _ in 0..<60 { e = Add(e, e) }
         _ = a.detectIterMap([e], inputs: inputs((i, 4)))
+        // Shared subexpressions, which are huge as trees: digits swapped again and again, and what is no sum.
+        var swapped: PrimExpr = i
+        for at in 0..<40 { swapped = floorDiv(swapped, 3 + at % 2) + floorMod(swapped, 3 + at % 2) * 4 }
+        _ = Analyzer().normalizeToIterSum(swapped, inputs: inputs((i, 12)))
+        var other: PrimExpr = n
+        for _ in 0..<60 { other = minimum(other + 1, other) }
+        #expect(!Analyzer().detectIterMap([other, Mul(i, i)], inputs: inputs((i, 4))).isDetected)
+        let load = BufferLoad(Buffer("B", [8], .int64), [i])
+        #expect(!Analyzer().detectIterMap([load], inputs: inputs((i, 4))).isDetected)
         let many = (0..<60).map { Var("v\($0)") }
         let ins = many.map { (variable: $0, range: IRRange(0, extent: 2)) }
         var sum: PrimExpr = many[0]
