@@ -293,6 +293,48 @@ private func conv2d(_ x: Tensor, _ w: Tensor, stride: Int, pad: Int, dilation: I
         #expect(code(r, [a]) == "TE101")
     }
 
+    @Test func scansAndArgmaxHaveNone() throws {
+        let a = input([4, 3])
+        let state = input([4, 3], "state")
+        let first = try compute([1, 3], name: "first") { a[const(0), $0[1]] }
+        let step = try compute([4, 3], name: "step") { state[$0[0] - 1, $0[1]] * a[$0] }
+        let r = te.scan(first, step, state, inputs: [a])
+        let scanned = #expect(throws: ApusError.self) { try te.gradient(r, [a]) }
+        #expect(scanned?.code == "TE101")
+        #expect(scanned?.context.contains { $0.contains("scan") } == true)
+        let k = te.reduceAxis(0..<3)
+        let best = te.computeTupleIndexed([4], name: "best") {
+            te.argmax(k.variable, a[$0[0], k.variable], axis: k)
+        }
+        #expect(#expect(throws: ApusError.self) { try te.jacobian(best[1], a) }?.code == "TE101")
+    }
+
+    /// Factors beyond what an equation holds are compared, and nothing traps.
+    @Test(arguments: [Int.min, Int.max, 1 << 62, -(1 << 62), 3]) func hugeFactors(_ f: Int) throws {
+        let a = input([4])
+        let (k, l) = (reduceAxis(2), reduceAxis(2, name: "l"))
+        let s = try compute([2], name: "S") { i in
+            let at = k.variable * f + l.variable * f + i[0] * f * 4
+            return reduceSum(
+                ifThenElse(and(at .>= 0, at .< const(4)), a[at], const(0.0, .float64)), [k, l])
+        }
+        try expectGradient(s, [a])
+    }
+
+    @Test func longChains() throws {
+        let a = input([2])
+        var t = a
+        for _ in 0..<2000 {
+            let before = t
+            t = try compute([2], name: "T") { before[$0] * const(1.0001, .float64) }
+        }
+        let one = try compute([2], name: "one") { _ in f64(1) }
+        let found = try interpret(try gradient(t, [a], head: one), [])[0]
+        #expect(abs(found[0] - 1.2213905) < 1e-5)
+        let v = try te.vectorJacobianProduct(t, head: t, t.op.inputTensors[0])
+        #expect(v.staticShape == [2])
+    }
+
     @Test func rulesGiveExternsAGradient() throws {
         let a = input([4])
         let e = extern([(shape: [IntImm(4)], dtype: .float64)], inputs: [a], name: "square_by_hand") { i, o in

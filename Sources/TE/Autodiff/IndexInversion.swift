@@ -176,17 +176,17 @@ final class IndexInversion {
             for i in equations.indices { reduceByDivisor(i) }
             // Fewest variables first; of those, coefficients of 1 and -1 only.
             func rank(_ l: Linear) -> Int {
-                (l.terms.allSatisfy { abs($0.factor) == 1 } ? 0 : 1 << 20) + l.terms.count
+                (l.terms.allSatisfy { $0.factor.magnitude == 1 } ? 0 : 1 << 20) + l.terms.count
             }
             guard let at = equations.indices.min(by: { rank(equations[$0]) < rank(equations[$1]) }) else {
                 return
             }
             let e = equations[at]
-            if e.terms.count == 1 || e.terms.allSatisfy({ abs($0.factor) == 1 }) {
+            if e.terms.count == 1 || e.terms.allSatisfy({ $0.factor.magnitude == 1 }) {
                 let t = e.terms.dropFirst().reduce(e.terms[0]) { larger($1, $0) ? $1 : $0 }
-                guard resolve(at, t.variable, t.factor) else { return giveUp(at) }
+                guard resolve(at, t.variable, t.factor) else { return giveUp() }
             } else if !narrow(at) {
-                return giveUp(at)
+                return giveUp()
             }
         }
     }
@@ -194,8 +194,9 @@ final class IndexInversion {
     /// All coefficients by their common divisor; what it does not divide has no solution.
     private func reduceByDivisor(_ i: Int) {
         func gcd(_ a: Int, _ b: Int) -> Int { b == 0 ? a : gcd(b, a % b) }
+        if equations[i].terms.contains(where: { $0.factor == .min }) { return }
         var g = 0
-        for t in equations[i].terms where t.factor != .min { g = gcd(g, abs(t.factor)) }
+        for t in equations[i].terms { g = gcd(g, abs(t.factor)) }
         if g <= 1 { return }
         let rest = simplify(equations[i].rest)
         conditions.append(floorMod(rest, g) .== 0)
@@ -205,7 +206,7 @@ final class IndexInversion {
 
     /// Whether `a` is the better variable to solve for: by coefficient, then by range.
     private func larger(_ a: (variable: Var, factor: Int), _ b: (variable: Var, factor: Int)) -> Bool {
-        if abs(a.factor) != abs(b.factor) { return abs(a.factor) > abs(b.factor) }
+        if a.factor.magnitude != b.factor.magnitude { return a.factor.magnitude > b.factor.magnitude }
         let x = extents[a.variable]?.asInt ?? Int.max
         let y = extents[b.variable]?.asInt ?? Int.max
         return x > y
@@ -244,6 +245,7 @@ final class IndexInversion {
     private func narrow(_ at: Int) -> Bool {
         var e = equations[at]
         let top = e.terms.dropFirst().reduce(e.terms[0]) { larger($1, $0) ? $1 : $0 }
+        if top.factor == .min { return false }
         if top.factor < 0 {
             guard let negated = Linear().adding(e, times: -1) else { return false }
             e = negated
@@ -293,7 +295,7 @@ final class IndexInversion {
     }
 
     /// Numbers beyond the index type: what is left is compared.
-    private func giveUp(_ at: Int) {
+    private func giveUp() {
         for e in equations { conditions.append(e.expression .== 0) }
         equations = []
     }

@@ -82,9 +82,9 @@ public func vectorJacobianProduct(_ output: Tensor, head: Tensor, _ input: Tenso
     }
     let lone = output.op.replaceInputs(stand).output(output.valueIndex)
     let result = try gradient(lone, [input], head: head)[0]
-    var back = stand.map { (old: $0.new, new: $0.old) }
+    var back: [(old: Tensor, new: Tensor)] = stand.map { (old: $0.new, new: $0.old) }
     for i in 0..<lone.op.outputCount { back.append((old: lone.op.output(i), new: output.op.output(i))) }
-    return restored(result, back)
+    return withLargeStack { restored(result, back) }
 }
 
 /// The graph of `t` with tensors exchanged, wherever they are read.
