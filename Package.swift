@@ -104,8 +104,13 @@ let package = Package(
         tests("Target"),
 
         // MARK: Driver
-        room("Driver", ["ApusTIRTransforms", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
-        tests("Driver", ["ApusTarget", "ApusTE", "ApusTIRSchedule", "ApusArith"]),
+        room(
+            "Driver",
+            [
+                "ApusTarget", "ApusTE", "ApusTIRTransforms", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime",
+                "ApusSupport",
+            ]),
+        tests("Driver", ["ApusTIRSchedule", "ApusArith"]),
 
         // MARK: TOPI
         room(

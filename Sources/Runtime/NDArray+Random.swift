@@ -1,4 +1,14 @@
 extension NDArray {
+    /// As `random(shape:dtype:seed:)`.
+    public static func random(_ shape: [Int], _ dtype: DataType = .float32, seed: UInt64 = 0) -> NDArray {
+        random(shape: shape, dtype: dtype, seed: seed)
+    }
+
+    /// All elements 0.
+    public static func zeros(_ shape: [Int], _ dtype: DataType = .float32) -> NDArray {
+        NDArray(shape: shape, dtype: dtype)
+    }
+
     /// Uniform values that depend on `seed` only: floats in [-1, 1), signed integers in -8..<8, unsigned in
     /// 0..<16, bool 0 or 1. The same on every machine.
     public static func random(shape: [Int], dtype: DataType = .float32, seed: UInt64 = 0) -> NDArray {

@@ -60,7 +60,7 @@ final class TELowering {
     var buffers: [TensorKey: Buffer] = [:]
     private var names: Set<String> = []
     private var blockNames: Set<String> = ["root"]
-    private var allocated: [Buffer] = []
+    var allocated: [Buffer] = []
     var stmts: [Stmt] = []
     /// Variables that have a value everywhere in the function.
     private var known: Set<Var> = []

@@ -38,11 +38,11 @@ extension TELowering {
         var nest = Nest()
         nest.add(scan.scanAxis, nil, [])
         let step = nest.iterVars[0].variable
-        try checkStates(scan, body)
-        let parts = domains(scan, body, step)
+        let parts = try domains(scan, body, step)
 
-        let outer = stmts
+        let outer = (stmts: stmts, allocated: allocated)
         stmts = []
+        allocated = []
         var views: [MatchBufferRegion] = []
         for (i, given) in scan.state.enumerated() {
             let t = source(given)
@@ -66,12 +66,14 @@ extension TELowering {
             copyStep(scan, buffer(given), results[i], step)
         }
         let inner = SeqStmt.flat(stmts)
-        stmts = outer
-        // What is allocated in a step is allocated at the root: a schedule's compaction brings it in.
+        let own = allocated
+        (stmts, allocated) = outer
         var reads: [BufferRegion] = []
         let (loaded, _) = buffersAccessed(inner)
         for b in loaded
-        where !results.contains(where: { $0 === b }) && !views.contains(where: { $0.buffer === b }) {
+        where !own.contains(where: { $0 === b }) && !results.contains(where: { $0 === b })
+            && !views.contains(where: { $0.buffer === b })
+        {
             reads.append(BufferRegion(all: b))
         }
         var writes: [BufferRegion] = []
@@ -86,7 +88,7 @@ extension TELowering {
         if !scan.tag.isEmpty { attrs = attrs.setting("tag", .string(scan.tag)) }
         let block = Block(
             uniqueBlock("\(results[0].name)_step"), iterVars: nest.iterVars, reads: reads, writes: writes,
-            body: inner, matchBuffers: views, annotations: attrs)
+            body: inner, allocBuffers: own, matchBuffers: views, annotations: attrs)
         note(scan, block, [scan.scanAxis])
         stmts.append(nest.stmt(block))
     }
@@ -115,44 +117,19 @@ extension TELowering {
     }
 
     /// TE021: a state read at a step that may not be computed yet.
-    private func checkStates(_ scan: ScanOp, _ body: [Operation]) throws {
-        let states = Set(scan.state.map { ObjectIdentifier($0.op) })
-        let updates = Set(scan.update.map { ObjectIdentifier(source($0).op) })
-        for case let op as ComputeOp in body {
-            for e in op.body {
-                var wrong: PrimExpr?
-                let analyzer = Analyzer()
-                for a in op.axis + op.reduceAxis { analyzer.bind(a.variable, a.dom) }
-                // The first axis of a step's operation is the step.
-                if let first = op.axis.first {
-                    let dom = updates.contains(ObjectIdentifier(op)) ? scan.scanAxis.dom : first.dom
-                    analyzer.bind(first.variable, dom)
-                }
-                postOrderVisit(e) { x in
-                    guard wrong == nil, let load = x as? ProducerLoad, let t = load.producer as? Tensor,
-                        states.contains(ObjectIdentifier(t.op)), let index = load.indices.first
-                    else { return }
-                    guard let first = op.axis.first, analyzer.canProve(index .< first.variable) else {
-                        wrong = load
-                        return
-                    }
-                }
-                if let wrong {
-                    throw ApusError(
-                        "TE021", "the state is read at a step that may not be computed yet",
-                        at: ["scan: \(scan.name)", "compute: \(op.name)"],
-                        expected: "a first index less than the first axis of `\(op.name)`", actual: "\(wrong)"
-                    )
-                }
-            }
-        }
+    private func tooLate(_ scan: ScanOp, _ op: Operation, _ what: String) -> ApusError {
+        ApusError(
+            "TE021", "the state is read at a step that may not be computed yet",
+            at: ["scan: \(scan.name)", "compute: \(op.name)"],
+            expected: "a first index less than the step", actual: what)
     }
 
     /// The part of each axis that step `step` needs, of each operation of the step: of an update, the step and all of
     /// the other axes; of others, what their readers read.
-    private func domains(_ scan: ScanOp, _ body: [Operation], _ step: Var) -> [Operation:
+    private func domains(_ scan: ScanOp, _ body: [Operation], _ step: Var) throws -> [Operation:
         [(part: IRRange?, conditions: [PrimExpr])]]
     {
+        let states = Set(scan.state.map { ObjectIdentifier($0.op) })
         let analyzer = Analyzer()
         analyzer.bind(step, scan.scanAxis.dom)
         var needed: [Operation: [IntervalSet]] = [:]
@@ -179,8 +156,9 @@ extension TELowering {
         for op in body.reversed() {
             guard let compute = op as? ComputeOp else {
                 // A statement or a scan in a step is run as a whole, on all of its inputs.
-                for t in op.inputTensors {
-                    need(source(t).op, source(t).shape.map { IntervalSet(IRRange(extent: $0)) })
+                for t in op.inputTensors.map(source) {
+                    if states.contains(ObjectIdentifier(t.op)) { throw tooLate(scan, op, "all of it") }
+                    need(t.op, t.shape.map { IntervalSet(IRRange(extent: $0)) })
                 }
                 continue
             }
@@ -205,12 +183,20 @@ extension TELowering {
             }
             for a in compute.reduceAxis { domains[a.variable] = IntervalSet(a.dom) }
             result[op] = parts
+            var wrong: PrimExpr?
             for e in compute.body {
                 postOrderVisit(e) { x in
                     guard let load = x as? ProducerLoad, let t = load.producer as? Tensor else { return }
-                    need(source(t).op, load.indices.map { analyzer.evalSet($0, domains) })
+                    let sets = load.indices.map { analyzer.evalSet($0, domains) }
+                    if states.contains(ObjectIdentifier(t.op)) {
+                        let known = sets.first?.max.map { analyzer.canProve($0 .< step) } ?? false
+                        if !known && wrong == nil { wrong = load }
+                    } else {
+                        need(source(t).op, sets)
+                    }
                 }
             }
+            if let wrong { throw tooLate(scan, op, "\(wrong)") }
         }
         return result
     }
