@@ -166,6 +166,8 @@ let package = Package(
         // MARK: Examples
         .executableTarget(
             name: "addone", dependencies: ["Apus"], path: "Examples/swift/addone", swiftSettings: settings),
+        .executableTarget(
+            name: "matmul", dependencies: ["Apus"], path: "Examples/swift/matmul", swiftSettings: settings),
 
         // MARK: CLI - the command `apus`
         .executableTarget(

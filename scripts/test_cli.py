@@ -336,6 +336,17 @@ class CommandTest(Case):
             self.assertTrue({"cpu", "wall", "rss"} <= set(answer))
 
 
+class ExampleTest(Case):
+    def test_matmul_equals_plain_loops(self):
+        program = os.path.join(os.path.dirname(APUS), "matmul")
+        if not os.path.exists(program):
+            self.skipTest("the example is not built")
+        run = subprocess.run([program, "100"], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        self.assertEqual(run.returncode, 0)
+        self.assertIn("T.vectorized(32)", run.stdout)
+        self.assertIn("equal to plain loops", run.stdout)
+
+
 class BadInputTest(Case):
     def fails(self, code, *arguments):
         """An error of that code on stderr, exit status 2 and no crash; returns the text."""
