@@ -69,13 +69,13 @@ public struct PassContext: Sendable {
     public var instruments: [any PassInstrument]
     /// Options of single passes, such as `tir.unroll_max_step`.
     public var config: [String: AttrValue]
-    /// Called on the result of each pass; nil = no verification.
+    /// Called on the result of each pass; nil = no verification. By default the standard one.
     public var verify: (@Sendable (IRModule) throws -> Void)?
 
     public init(
         optLevel: Int = 3, requiredPasses: Set<String> = [], disabledPasses: Set<String> = [],
         instruments: [any PassInstrument] = [], config: [String: AttrValue] = [:],
-        verify: (@Sendable (IRModule) throws -> Void)? = nil
+        verify: (@Sendable (IRModule) throws -> Void)? = PassContext.standardVerifier
     ) {
         self.optLevel = optLevel
         self.requiredPasses = requiredPasses
@@ -83,6 +83,16 @@ public struct PassContext: Sendable {
         self.instruments = instruments
         self.config = config
         self.verify = verify
+    }
+
+    private static let standard = Locked<(@Sendable (IRModule) throws -> Void)?>(nil)
+
+    /// The verifier of contexts that name none: nil, unless the process was started to verify everything (`APUS_VERIFY`).
+    public static var standardVerifier: (@Sendable (IRModule) throws -> Void)? { standard.with { $0 } }
+
+    /// Sets `standardVerifier`; for the room whose programs it checks.
+    package static func setStandardVerifier(_ verify: (@Sendable (IRModule) throws -> Void)?) {
+        standard.with { $0 = verify }
     }
 
     /// Whether a pass runs here.

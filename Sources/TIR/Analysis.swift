@@ -65,7 +65,9 @@ public func statementCount(_ s: Stmt) -> Int {
 
 /// Arithmetic operations that a statement does on data (not on indices): each lane counts, `fma` counts
 /// twice, of the sides of a condition the larger counts, a loop of unknown extent counts as one iteration.
-public func estimateFlops(_ s: Stmt) -> Double {
+public func estimateFlops(_ s: Stmt) -> Double { growingStack { stmtFlops(s) } }
+
+private func stmtFlops(_ s: Stmt) -> Double {
     switch s.stmtKind {
     case .letStmt:
         let s = unsafeDowncast(s, to: LetStmt.self)
@@ -108,6 +110,6 @@ private func flops(_ e: PrimExpr) -> Double {
         }
     }
     if e.kind == .bufferLoad { return total }
-    forEachChild(of: e) { total += flops($0) }
+    growingStack { forEachChild(of: e) { total += flops($0) } }
     return total
 }

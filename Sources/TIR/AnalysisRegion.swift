@@ -23,6 +23,11 @@ struct TIRLinear {
 
     /// nil where a coefficient overflows.
     init?(_ e: PrimExpr, times factor: Int = 1) {
+        guard let made = growingStack({ TIRLinear(e, factor) }) else { return nil }
+        self = made
+    }
+
+    private init?(_ e: PrimExpr, _ factor: Int) {
         guard e.dtype.isInteger, e.dtype.isScalar else { return nil }
         if let v = e.asInt {
             let (c, overflow) = v.multipliedReportingOverflow(by: factor)
@@ -147,7 +152,9 @@ private final class RegionCollector: StmtExprVisitor {
         visitChildren(of: e)
     }
 
-    override func visit(_ s: Stmt) {
+    override func visit(_ s: Stmt) { growingStack { collect(s) } }
+
+    private func collect(_ s: Stmt) {
         switch s {
         case let f as For:
             visit(f.min)
@@ -205,7 +212,9 @@ private final class RegionCollector: StmtExprVisitor {
     }
 
     /// Bounds of an index over all values of the variables inside; nil where they are not simple.
-    private func bounds(_ e: PrimExpr) -> Bounds? {
+    private func bounds(_ e: PrimExpr) -> Bounds? { growingStack { simpleBounds(e) } }
+
+    private func simpleBounds(_ e: PrimExpr) -> Bounds? {
         if e.asInt != nil { return Bounds(lo: e, hi: e) }
         switch e.kind {
         case .variable:

@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRuntime
+import ApusSupport
 
 /// What a piece of loop IR uses and does not define.
 struct UndefinedNodes {
@@ -125,7 +126,9 @@ private final class UseWalker {
         return list
     }
 
-    func visit(_ e: PrimExpr) {
+    func visit(_ e: PrimExpr) { growingStack { walk(e) } }
+
+    private func walk(_ e: PrimExpr) {
         switch e.kind {
         case .variable: use(unsafeDowncast(e, to: Var.self))
         case .bufferLoad:
@@ -164,7 +167,9 @@ private final class UseWalker {
         }
     }
 
-    func visit(_ s: Stmt) {
+    func visit(_ s: Stmt) { growingStack { walk(s) } }
+
+    private func walk(_ s: Stmt) {
         switch s.stmtKind {
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)

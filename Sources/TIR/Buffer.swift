@@ -17,11 +17,13 @@ public final class Buffer: Node, @unchecked Sendable {
     public let elemOffset: PrimExpr
     /// Bytes to which `data` is known to be aligned; 0 = the element's own size.
     public let alignment: Int
+    /// Elements of which `elemOffset` is known to be a multiple; 0 = nothing is known.
+    public let offsetFactor: Int
 
     public init(
         data: Var, dtype: DataType, shape: [PrimExpr], strides: [PrimExpr] = [],
         elemOffset: PrimExpr = IntImm(0),
-        name: String, alignment: Int = 0
+        name: String, alignment: Int = 0, offsetFactor: Int = 0
     ) {
         self.name = name
         self.data = data
@@ -30,6 +32,7 @@ public final class Buffer: Node, @unchecked Sendable {
         self.strides = strides
         self.elemOffset = elemOffset
         self.alignment = alignment
+        self.offsetFactor = offsetFactor
     }
 
     /// A compact buffer with its own data pointer in `scope` (`global`, `local`, …).
@@ -77,7 +80,7 @@ private let bufferSchema = NodeSchema(
     [
         .definition("data", \.data), .field("dtype", \.dtype), .definition("shape", \.shape),
         .definition("strides", \.strides), .definition("elemOffset", \.elemOffset), .ignored("name", \.name),
-        .field("alignment", \.alignment),
+        .field("alignment", \.alignment), .field("offsetFactor", \.offsetFactor),
     ], identity: .variable,
     make: {
         let data: Var = try $0.next()
@@ -88,7 +91,7 @@ private let bufferSchema = NodeSchema(
         let name: String = try $0.next()
         return Buffer(
             data: data, dtype: dtype, shape: shape, strides: strides, elemOffset: elemOffset, name: name,
-            alignment: try $0.next())
+            alignment: try $0.next(), offsetFactor: try $0.next())
     })
 
 /// A box of a buffer: one range a dimension.

@@ -4,7 +4,8 @@ import ApusRuntime
 import ApusSupport
 
 // Traversal: `forEachChild` and `mapChildren` know the shape of every kind, once; visitors and mutators recurse with
-// them. Drivers run on a large stack (`withLargeStack`), so recursion over nesting depth is safe.
+// them. The recursion points grow the stack where it is nearly used up (`growingStack`), so that nesting has no bound; an
+// override that recurses by itself, past `super` and `visitChildren`, puts `growingStack` there too.
 
 /// Calls `body` on each direct subexpression. Buffers and variables bound by the node are not children.
 public func forEachChild(of e: PrimExpr, _ body: (PrimExpr) throws -> Void) rethrows {
@@ -324,9 +325,11 @@ open class StmtExprVisitor {
     public init() {}
     open func visit(_ e: PrimExpr) { visitChildren(of: e) }
     open func visit(_ s: Stmt) { visitChildren(of: s) }
-    public final func visitChildren(of e: PrimExpr) { forEachChild(of: e) { visit($0) } }
+    public final func visitChildren(of e: PrimExpr) {
+        growingStack { forEachChild(of: e) { visit($0) } }
+    }
     public final func visitChildren(of s: Stmt) {
-        forEachChild(of: s, expr: { visit($0) }, stmt: { visit($0) })
+        growingStack { forEachChild(of: s, expr: { visit($0) }, stmt: { visit($0) }) }
     }
 }
 
@@ -338,10 +341,12 @@ open class StmtExprMutator {
     /// The buffer that takes the place of `b` in loads, stores, signatures and allocations.
     open func mutate(_ b: Buffer) -> Buffer { b }
     public final func mutateChildren(of e: PrimExpr) -> PrimExpr {
-        mapChildren(of: e, buffer: { mutate($0) }, { mutate($0) })
+        growingStack { mapChildren(of: e, buffer: { mutate($0) }, { mutate($0) }) }
     }
     public final func mutateChildren(of s: Stmt) -> Stmt {
-        mapChildren(of: s, buffer: { mutate($0) }, expr: { mutate($0) }, stmt: { mutate($0) })
+        growingStack {
+            mapChildren(of: s, buffer: { mutate($0) }, expr: { mutate($0) }, stmt: { mutate($0) })
+        }
     }
 }
 

@@ -17,10 +17,12 @@ public enum TIRArgument: Sendable, ExpressibleByIntegerLiteral, ExpressibleByFlo
 /// Executes loop IR as it is written, before or after any transformation: the reference that transformations
 /// and code generators are tested against. Every access is checked; all arithmetic is that of the types.
 ///
-/// Parallel, vectorized, unrolled and thread-bound loops run in order. Fresh memory is filled with 0xFF (NaN,
-/// -1), so that a read before a write shows. TIR160 arguments, TIR161 out of bounds, TIR162 not executable,
-/// TIR163 step limit, TIR164 division by zero, TIR166 undefined variable, TIR167 memory that is not there,
-/// TIR168 call depth.
+/// Parallel, vectorized and unrolled loops run in order, and so do thread-bound loops, unless threads wait for each other
+/// inside: then they run side by side from barrier to barrier. Allocated memory of scope `shared` is one a block, of
+/// scope `warp` one a warp, of scope `local` one a thread, wherever the allocation stands. Fresh memory is filled with
+/// 0xFF (NaN, -1), so that a read before a write shows. TIR160 arguments, TIR161 out of bounds, TIR162 not executable,
+/// TIR163 step limit, TIR164 division by zero, TIR166 undefined variable, TIR167 memory that is not there, TIR168 call
+/// depth, TIR169 a barrier that not all threads reach, TIR170 a data race, TIR171 too many threads.
 public enum TIRInterpreter {
     /// Bounds and surroundings of a run.
     public struct Options: Sendable {
@@ -28,15 +30,23 @@ public enum TIRInterpreter {
         public var maxSteps: Int
         /// Calls within calls that may be open.
         public var maxCallDepth: Int
-        /// Functions for `call_extern`, `call_pure_extern` and `call_packed`, by name.
+        /// Threads of a warp.
+        public var warpSize: Int
+        /// Whether an element that two iterations of a parallel or thread-bound loop touch at once, one of them to write
+        /// it, is an error. Slow.
+        public var detectRaces: Bool
+        /// Functions for `call_extern`, `call_pure_extern` and `call_packed`, by name. A packed function is looked for
+        /// here, in the module, and among the registered functions.
         public var externs: [String: @Sendable ([TIRArgument]) throws -> TIRArgument]
 
         public init(
-            maxSteps: Int = .max, maxCallDepth: Int = 256,
+            maxSteps: Int = .max, maxCallDepth: Int = 256, warpSize: Int = 32, detectRaces: Bool = false,
             externs: [String: @Sendable ([TIRArgument]) throws -> TIRArgument] = [:]
         ) {
             self.maxSteps = maxSteps
             self.maxCallDepth = maxCallDepth
+            self.warpSize = Swift.min(Swift.max(warpSize, 1), 64)
+            self.detectRaces = detectRaces
             self.externs = externs
         }
     }
@@ -46,11 +56,9 @@ public enum TIRInterpreter {
     public static func run(
         _ f: PrimFunc, args: [TIRArgument], module: IRModule? = nil, options: Options = Options()
     ) throws {
-        try withLargeStack { () throws -> Void in
-            let context = TIRRunContext(module: module, options: options)
-            let compiled = try context.compiled(f)
-            _ = try compiled.call(args.map { try TIRValue($0) }, context)
-        }
+        let context = TIRRunContext(module: module, options: options)
+        let compiled = try context.compiled(f)
+        _ = try compiled.call(args.map { try TIRValue($0) }, context)
     }
 
     /// Runs `f` on tensors only.
@@ -62,18 +70,16 @@ public enum TIRInterpreter {
 
     /// The value of a scalar expression whose free variables have the given values.
     public static func evaluate(_ e: PrimExpr, _ variables: [Var: TIRArgument] = [:]) throws -> TIRArgument {
-        try withLargeStack { () throws -> TIRArgument in
-            let context = TIRRunContext(module: nil, options: Options())
-            let compiler = TIRCompiler(context)
-            for v in variables.keys { compiler.define(v) }
-            let code = try compiler.expr(e)
-            let frame = TIRFrame(compiler.counts, context)
-            for (v, a) in variables { try frame.set(try compiler.slot(v), try TIRValue(a), v.dtype) }
-            switch code {
-            case .int(let f): return .int(try f(frame))
-            case .float(let f): return .float(try f(frame))
-            default: throw ApusError("TIR162", "only scalars can be evaluated", actual: "\(e.dtype)")
-            }
+        let context = TIRRunContext(module: nil, options: Options())
+        let compiler = TIRCompiler(context)
+        for v in variables.keys { compiler.define(v) }
+        let code = try compiler.expr(e)
+        let frame = TIRFrame(compiler.counts, context)
+        for (v, a) in variables { try frame.set(try compiler.slot(v), try TIRValue(a), v.dtype) }
+        switch code {
+        case .int(let f): return .int(try f(frame))
+        case .float(let f): return .float(try f(frame))
+        default: throw ApusError("TIR162", "only scalars can be evaluated", actual: "\(e.dtype)")
         }
     }
 
@@ -81,20 +87,18 @@ public enum TIRInterpreter {
     public static func evaluateLanes(_ e: PrimExpr, _ variables: [Var: TIRArgument] = [:]) throws
         -> [TIRArgument]
     {
-        try withLargeStack { () throws -> [TIRArgument] in
-            let context = TIRRunContext(module: nil, options: Options())
-            let compiler = TIRCompiler(context)
-            for v in variables.keys { compiler.define(v) }
-            let code = try compiler.expr(e)
-            let frame = TIRFrame(compiler.counts, context)
-            for (v, a) in variables { try frame.set(try compiler.slot(v), try TIRValue(a), v.dtype) }
-            switch code {
-            case .int(let f): return [.int(try f(frame))]
-            case .float(let f): return [.float(try f(frame))]
-            case .ints(let f): return try f(frame).map { .int($0) }
-            case .floats(let f): return try f(frame).map { .float($0) }
-            case .handle: throw ApusError("TIR162", "a pointer is no number")
-            }
+        let context = TIRRunContext(module: nil, options: Options())
+        let compiler = TIRCompiler(context)
+        for v in variables.keys { compiler.define(v) }
+        let code = try compiler.expr(e)
+        let frame = TIRFrame(compiler.counts, context)
+        for (v, a) in variables { try frame.set(try compiler.slot(v), try TIRValue(a), v.dtype) }
+        switch code {
+        case .int(let f): return [.int(try f(frame))]
+        case .float(let f): return [.float(try f(frame))]
+        case .ints(let f): return try f(frame).map { .int($0) }
+        case .floats(let f): return try f(frame).map { .float($0) }
+        case .handle: throw ApusError("TIR162", "a pointer is no number")
         }
     }
 }
@@ -102,6 +106,8 @@ public enum TIRInterpreter {
 /// Memory that handles point into.
 final class TIRStorage {
     let owner: NDArray
+    /// What each thread has instead, for memory of threads that is allocated around them.
+    var copies: [Int: TIRStorage] = [:]
     init(_ owner: NDArray) { self.owner = owner }
 }
 
@@ -179,6 +185,28 @@ final class TIRFrame {
     private let counts: TIRSlotCounts
     /// The value of `ret`.
     var result: TIRValue?
+    /// Where in the block this thread is, and what it shares with the block's others.
+    var position = TIRPosition()
+    var block: TIRBlockMemory?
+    /// Collective operations so far.
+    var round = 0
+    /// The iterations of parallel loops around, where races are looked for.
+    var path: TIRPath?
+
+    /// A frame of the same variables for another thread.
+    func copy() -> TIRFrame {
+        let c = TIRFrame(counts, context)
+        c.ints.update(from: ints, count: counts.int)
+        c.floats.update(from: floats, count: counts.float)
+        c.intVectors.update(from: intVectors, count: counts.ints)
+        c.floatVectors.update(from: floatVectors, count: counts.floats)
+        c.handles.update(from: handles, count: counts.handle)
+        c.position = position
+        c.block = block
+        c.round = round
+        c.path = path
+        return c
+    }
 
     init(_ counts: TIRSlotCounts, _ context: TIRRunContext) {
         func make<T>(_ n: Int, _ value: T) -> UnsafeMutablePointer<T> {
@@ -231,11 +259,21 @@ final class TIRRunContext {
     private var functions: [ObjectIdentifier: TIRCompiledFunction] = [:]
     /// Keeps what `functions` is keyed by.
     private var compiledFunctions: [PrimFunc] = []
+    /// The thread that runs, where several run side by side.
+    var current: TIRThread?
+    let races: TIRRaces?
+    /// Of the caller, for the frame of a function that it calls.
+    var callPath: TIRPath?
+    /// Owns code that other code refers to without owning it: nested closures would be released recursively.
+    private var anchors: [AnyObject] = []
+
+    func keep(_ anchor: AnyObject) { anchors.append(anchor) }
 
     init(module: IRModule?, options: TIRInterpreter.Options) {
         self.module = module
         self.options = options
         maxSteps = options.maxSteps
+        races = options.detectRaces ? TIRRaces() : nil
     }
 
     @inline(__always)
@@ -270,6 +308,7 @@ final class TIRCompiledFunction {
     init(_ f: PrimFunc, _ context: TIRRunContext) throws {
         function = f
         name = f.globalSymbol ?? "main"
+        if VerifyLevel.ambient >= .roundTrip { try verifyRoundTrip(f) }
         try within("function: \(name)") {
             let compiler = TIRCompiler(context)
             for p in f.params {
@@ -379,6 +418,7 @@ final class TIRCompiledFunction {
                     "TIR168", "calls nest too deeply", expected: "at most \(context.options.maxCallDepth)")
             }
             let frame = TIRFrame(counts, context)
+            frame.path = context.callPath
             for (i, p) in params.enumerated() {
                 try within("parameter: \(function.params[i].name)") {
                     try frame.set(p.slot, args[i], p.dtype)
@@ -386,7 +426,7 @@ final class TIRCompiledFunction {
             }
             for b in binders { try b(frame) }
             do {
-                try body(frame)
+                try growingStack { () throws(any Error) in try body(frame) }
             } catch is TIRReturn {}
             return frame.result
         }

@@ -4,12 +4,26 @@ import ApusRuntime
 import ApusSupport
 
 extension TIRCompiler {
-    private func unsupported(_ e: PrimExpr, _ why: String = "") -> ApusError {
+    func unsupported(_ e: PrimExpr, _ why: String = "") -> ApusError {
         ApusError("TIR162", "an expression cannot be interpreted" + why, actual: "\(e): \(e.dtype)")
     }
 
     /// Compiles an expression.
     func expr(_ e: PrimExpr) throws -> Code {
+        depth += 1
+        defer { depth -= 1 }
+        let code = try growingStack { () throws(any Error) in try compile(e) }
+        guard depth % TIRCompiler.anchorDistance == 0 else { return code }
+        switch code {
+        case .int(let f): return .int(anchored(f))
+        case .float(let f): return .float(anchored(f))
+        case .ints(let f): return .ints(anchored(f))
+        case .floats(let f): return .floats(anchored(f))
+        case .handle(let f): return .handle(anchored(f))
+        }
+    }
+
+    private func compile(_ e: PrimExpr) throws -> Code {
         switch e.kind {
         case .intImm:
             let v = TIRMath.wrapped(unsafeDowncast(e, to: IntImm.self).value, e.dtype)
@@ -167,7 +181,7 @@ extension TIRCompiler {
         }
     }
 
-    private static func lanes<A, B, R>(_ a: [A], _ b: [B], _ op: (A, B) throws -> R) throws -> [R] {
+    static func lanes<A, B, R>(_ a: [A], _ b: [B], _ op: (A, B) throws -> R) throws -> [R] {
         guard a.count == b.count else { throw ApusError("TIR162", "vectors of different lengths") }
         var result: [R] = []
         result.reserveCapacity(a.count)
@@ -358,7 +372,17 @@ extension TIRCompiler {
                 try run(f)
                 return try g(f)
             }
-        default: throw unsupported(r)
+        case .ints(let g):
+            return .ints { f in
+                try run(f)
+                return try g(f)
+            }
+        case .floats(let g):
+            return .floats { f in
+                try run(f)
+                return try g(f)
+            }
+        case .handle: throw unsupported(r)
         }
     }
 
@@ -427,9 +451,15 @@ extension TIRCompiler {
         case "address_of":
             guard let l = try arg(0) as? BufferLoad else { throw unsupported(c) }
             return .handle(try pointer(l.buffer, l.indices))
-        case "call_extern", "call_pure_extern", "call_packed": return try code(c, try callValue(c))
-        case "storage_sync", "prefetch", "ret": throw unsupported(c, ": it stands alone in T.evaluate only")
-        default: throw unsupported(c)
+        case "call_extern", "call_pure_extern", "call_packed", "call_cpacked", "call_trace_packed":
+            return try code(c, try callValue(c))
+        case "storage_sync", "prefetch", "ret", "thread_allreduce", "global_barrier_kinit":
+            throw unsupported(c, ": it stands alone in T.evaluate only")
+        case "warp_shuffle", "warp_shuffle_up", "warp_shuffle_down", "cuda.__shfl", "cuda.__shfl_up",
+            "cuda.__shfl_down", "cuda.__shfl_sync", "cuda.__shfl_up_sync", "cuda.__shfl_down_sync":
+            return try shuffle(name, c)
+        case "warp_activemask", "cuda.__activemask": return activeMask()
+        default: return try memoryCall(name, c)
         }
     }
 
@@ -526,7 +556,11 @@ extension TIRCompiler {
             }
             args.removeFirst()
             external = context.options.externs[name]
-            if external == nil {
+            if external == nil && c.name.contains("packed") {
+                callee = function(called: name)
+                if callee == nil, let f = Registry.get(name) { return try registered(f, c, args) }
+            }
+            if external == nil && callee == nil {
                 throw ApusError(
                     "TIR162", "no function `\(name)` is given to the interpreter", hint: "Options.externs")
             }
@@ -542,7 +576,12 @@ extension TIRCompiler {
         let context = self.context
         return { f in
             let given = try values.map { try $0(f) }
-            if let callee { return try context.compiled(callee).call(given, context) }
+            if let callee {
+                let outer = context.callPath
+                context.callPath = f.path
+                defer { context.callPath = outer }
+                return try context.compiled(callee).call(given, context)
+            }
             guard let external else { return nil }
             let result = try external(
                 try given.map { v in
@@ -557,7 +596,7 @@ extension TIRCompiler {
     }
 
     /// What lies behind a pointer, as bytes.
-    private static func bytes(of h: TIRHandle) throws -> NDArray {
+    static func bytes(of h: TIRHandle) throws -> NDArray {
         if let a = h.array { return a }
         guard let base = h.base, h.offset >= 0, h.offset <= h.bytes else {
             throw ApusError("TIR167", "a pointer to no memory is passed")

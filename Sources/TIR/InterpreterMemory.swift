@@ -21,12 +21,26 @@ extension TIRCompiler {
 
     /// The byte address of an element at an element offset within the buffer's data, checked against the
     /// memory.
-    private func located(_ b: Buffer, bytes size: Int) throws -> (TIRFrame, Int) throws ->
+    private func located(_ b: Buffer, bytes size: Int, isWrite: Bool) throws -> (TIRFrame, Int) throws ->
         UnsafeMutableRawPointer
     {
         let slot = try handleSlot(b.data)
         let width = b.dtype.byteCount
         let label = b.name
+        if let races = context.races {
+            return { f, element in
+                guard let base = f.handles[slot].base else {
+                    throw ApusError("TIR167", "`\(label)` has no memory")
+                }
+                let (scaled, overflow) = element.multipliedReportingOverflow(by: width)
+                let at = f.handles[slot].offset &+ scaled
+                if overflow || at < 0 || at &+ size > f.handles[slot].bytes {
+                    throw TIRCompiler.noMemory(label, at, f.handles[slot].bytes)
+                }
+                try races.access(base + at, f.path, isWrite: isWrite, label)
+                return base + at
+            }
+        }
         return { f, element in
             guard let base = f.handles[slot].base else {
                 throw ApusError("TIR167", "`\(label)` has no memory")
@@ -107,10 +121,10 @@ extension TIRCompiler {
     }
 
     /// The address of one element.
-    func address(_ b: Buffer, _ indices: [PrimExpr]) throws -> Address {
+    func address(_ b: Buffer, _ indices: [PrimExpr], isWrite: Bool = false) throws -> Address {
         try check(b, indices)
         let element = try offset(b, indices)
-        let at = try located(b, bytes: b.dtype.byteCount)
+        let at = try located(b, bytes: b.dtype.byteCount, isWrite: isWrite)
         return { f in try at(f, try element(f)) }
     }
 
@@ -128,19 +142,20 @@ extension TIRCompiler {
     }
 
     /// The addresses of the elements that a vector index names.
-    private func addresses(_ b: Buffer, _ indices: [PrimExpr]) throws -> (TIRFrame) throws ->
-        [UnsafeMutableRawPointer]
+    private func addresses(_ b: Buffer, _ indices: [PrimExpr], isWrite: Bool = false) throws -> (TIRFrame)
+        throws
+        -> [UnsafeMutableRawPointer]
     {
         try check(b, indices)
         guard let last = indices.last, case .ints(let lanes) = try expr(last) else {
-            let one = try address(b, indices)
+            let one = try address(b, indices, isWrite: isWrite)
             return { f in [try one(f)] }
         }
         // The leading part is that of index 0 in the last place.
         let outer = try offset(b, Array(indices.dropLast()) + [IntImm(0, dtype: last.dtype.element)])
         let extent = try int(b.shape[b.rank - 1])
         let stride = try strides(b)[b.rank - 1]
-        let at = try located(b, bytes: b.dtype.byteCount)
+        let at = try located(b, bytes: b.dtype.byteCount, isWrite: isWrite)
         let label = b.name
         let axis = b.rank - 1
         return { f in
@@ -243,7 +258,7 @@ extension TIRCompiler {
         switch value {
         case .int(let g):
             guard e.isInteger, inner == 1, (indices.last?.dtype.lanes ?? 1) == 1 else { throw mismatch }
-            let at = try address(b, indices)
+            let at = try address(b, indices, isWrite: true)
             let write = TIRCompiler.writeInt(e)
             return { f in
                 let v = try g(f)
@@ -251,7 +266,7 @@ extension TIRCompiler {
             }
         case .float(let g):
             guard e.isFloat, inner == 1, (indices.last?.dtype.lanes ?? 1) == 1 else { throw mismatch }
-            let at = try address(b, indices)
+            let at = try address(b, indices, isWrite: true)
             if e == .float32 {
                 return { f in
                     let v = try g(f)
@@ -265,7 +280,7 @@ extension TIRCompiler {
             }
         case .ints(let g):
             guard e.isInteger else { throw mismatch }
-            let all = try addresses(b, indices)
+            let all = try addresses(b, indices, isWrite: true)
             let write = TIRCompiler.writeInt(e)
             return { f in
                 let v = try g(f)
@@ -277,7 +292,7 @@ extension TIRCompiler {
             }
         case .floats(let g):
             guard e.isFloat else { throw mismatch }
-            let all = try addresses(b, indices)
+            let all = try addresses(b, indices, isWrite: true)
             let write = TIRCompiler.writeFloat(e)
             return { f in
                 let v = try g(f)

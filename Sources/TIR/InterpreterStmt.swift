@@ -3,6 +3,12 @@ import ApusNode
 import ApusRuntime
 import ApusSupport
 
+/// Owns a piece of code.
+final class TIRAnchor<R> {
+    let run: (TIRFrame) throws -> R
+    init(_ run: @escaping (TIRFrame) throws -> R) { self.run = run }
+}
+
 /// Turns loop IR into closures over a frame.
 final class TIRCompiler {
     typealias Run = (TIRFrame) throws -> Void
@@ -23,8 +29,18 @@ final class TIRCompiler {
     private var slots: [ObjectIdentifier: TIRSlot] = [:]
     /// Keeps the keys of `slots` alive.
     private var variables: [Var] = []
-    /// Whether the code is inside a thread-bound loop, where a barrier would mean something.
-    private var inThreads = false
+    /// Thread-bound loops of a block around the code, and the dimension of each thread variable.
+    var threadDepth = 0
+    var threadDimension: [ObjectIdentifier: Int] = [:]
+    /// Memory of threads that is allocated around the loops over them.
+    var threadLocals: [Int] = []
+    /// Operations so far in which threads of a block, or blocks, wait for each other.
+    var blockCollectives = 0
+    var gridCollectives = 0
+    /// The reducer of the `reduce_scope` around the code.
+    var reducer: CommReducer?
+    /// Levels of nesting.
+    var depth = 0
 
     init(_ context: TIRRunContext) { self.context = context }
 
@@ -101,6 +117,26 @@ final class TIRCompiler {
     // MARK: Statements
 
     func stmt(_ s: Stmt) throws -> Run {
+        depth += 1
+        defer { depth -= 1 }
+        let run = try growingStack { () throws(any Error) in try compile(s) }
+        return depth % TIRCompiler.anchorDistance == 0 ? anchored(run) : run
+    }
+
+    /// Levels between places where running code looks after its stack.
+    static let anchorDistance = 64
+
+    /// Code that runs `run`, on a fresh stack if need be, and does not own it.
+    func anchored<R>(_ run: @escaping (TIRFrame) throws -> R) -> (TIRFrame) throws -> R {
+        let box = TIRAnchor(run)
+        context.keep(box)
+        let reference = Unmanaged.passUnretained(box)
+        return { f in
+            try growingStack { () throws(any Error) -> R in try reference.takeUnretainedValue().run(f) }
+        }
+    }
+
+    private func compile(_ s: Stmt) throws -> Run {
         switch s.stmtKind {
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)
@@ -116,8 +152,19 @@ final class TIRCompiler {
             let s = unsafeDowncast(s, to: AttrStmt.self)
             if let i = s.node as? IterVar, !isDefined(i.variable) {
                 // A thread axis without a loop (`thread_extent`): the loop over its threads is here.
-                if i.iterType == .threadIndex { return try threads(i.variable, try int(s.value), s.body) }
+                if i.iterType == .threadIndex {
+                    let extent = try int(s.value)
+                    let slot = try intSlot(i.variable)
+                    return try threadLoop(
+                        [slot], i.threadTag, { _ in 0 }, extent, variables: [i.variable], s.body)
+                }
                 define(i.variable)
+            }
+            if s.key == "reduce_scope", let r = s.node as? CommReducer {
+                let outer = reducer
+                reducer = r
+                defer { reducer = outer }
+                return try stmt(s.body)
             }
             return try stmt(s.body)
         case .assert:
@@ -160,22 +207,24 @@ final class TIRCompiler {
             let lo = try int(s.min)
             let n = try int(s.extent)
             let i = try intSlot(s.loopVar)
-            var t = i
-            let before = inThreads
-            defer { inThreads = before }
             if let thread = s.threadBinding {
-                t = try intSlot(thread.variable)
-                inThreads = true
+                let t = try intSlot(thread.variable)
+                return try threadLoop(
+                    [i, t], thread.threadTag, lo, n, variables: [s.loopVar, thread.variable], s.body)
             }
             let body = try stmt(s.body)
+            let isParallel = s.forKind == .parallel && context.races != nil
             return { f in
                 let first = try lo(f)
                 let count = try n(f)
+                let path = f.path
+                let region = isParallel ? TIRRegion() : nil
+                defer { if isParallel { f.path = path } }
                 var k = 0
                 while k < count {
                     try f.context.step()
                     f.ints[i] = first &+ k
-                    f.ints[t] = first &+ k
+                    if let region { f.path = TIRPath(path, region, k) }
                     try body(f)
                     k += 1
                 }
@@ -192,7 +241,10 @@ final class TIRCompiler {
             }
         case .allocate:
             let s = unsafeDowncast(s, to: Allocate.self)
-            let alloc = try allocation(s.buffer)
+            let alloc = try scopedAllocation(s.buffer)
+            let locals = threadLocals
+            defer { threadLocals = locals }
+            if s.buffer.storageScope.rank == .local { threadLocals.append(try handleSlot(s.buffer.data)) }
             let body = try stmt(s.body)
             return { f in
                 try alloc(f)
@@ -205,35 +257,15 @@ final class TIRCompiler {
         }
     }
 
-    private func threads(_ v: Var, _ extent: @escaping IntFn, _ inner: Stmt) throws -> Run {
-        let i = try intSlot(v)
-        let before = inThreads
-        inThreads = true
-        defer { inThreads = before }
-        let body = try stmt(inner)
-        return { f in
-            let count = try extent(f)
-            var k = 0
-            while k < count {
-                try f.context.step()
-                f.ints[i] = k
-                try body(f)
-                k += 1
-            }
-        }
-    }
-
     private func evaluate(_ e: PrimExpr) throws -> Run {
         if let c = e as? Call, let op = c.op as? Op {
             switch op.name {
             case "tir.storage_sync":
-                if inThreads {
-                    throw ApusError(
-                        "TIR162", "threads that wait for each other cannot be run in order",
-                        hint: "lower to loops without barriers first")
-                }
-                return { _ in }
-            case "tir.prefetch": return { _ in }
+                let isGrid = (c.args.first as? StringImm)?.value == "global"
+                if isGrid { gridCollectives += 1 } else { blockCollectives += 1 }
+                return { f in try f.context.barrier(isGrid ? .grid : .block) }
+            case "tir.prefetch", "tir.global_barrier_kinit": return { _ in }
+            case "tir.thread_allreduce": return try allReduce(c)
             case "tir.ret":
                 guard let value = c.args.first else { return { _ in throw TIRReturn() } }
                 let code = try expr(value)
@@ -249,7 +281,8 @@ final class TIRCompiler {
             default: break
             }
         }
-        if let c = e as? Call, c.dtype.isVoid || c.op is GlobalVar {
+        // The value of a call that stands alone is nobody's.
+        if let c = e as? Call, c.dtype.isVoid || c.op is GlobalVar || c.name.hasPrefix("tir.call_") {
             let run = try callValue(c)
             return { f in
                 try f.context.step()
@@ -327,6 +360,29 @@ final class TIRCompiler {
         }
     }
 
+    /// As `allocation`, within threads: memory that the threads of a block or warp share is made by the first of them.
+    private func scopedAllocation(_ b: Buffer) throws -> Run {
+        let alloc = try allocation(b)
+        let rank = b.storageScope.rank
+        guard threadDepth > 0, rank == .shared || rank == .warp else { return alloc }
+        let slot = try handleSlot(b.data)
+        let id = ObjectIdentifier(b)
+        let warpSize = context.options.warpSize
+        context.keep(b)
+        return { f in
+            try alloc(f)
+            guard let block = f.block, let fresh = f.handles[slot].storage?.owner else { return }
+            let warp = rank == .warp ? f.position.linear / warpSize : -1
+            let site = TIRBlockMemory.Site(buffer: id, bytes: fresh.byteCount, warp: warp)
+            if let known = block.memory[site] {
+                f.handles[slot] = TIRHandle(known)
+                f.handles[slot].array = nil
+            } else {
+                block.memory[site] = fresh
+            }
+        }
+    }
+
     private func allocation(_ b: Buffer) throws -> Run {
         try checkType(b.dtype)
         let dims = try b.shape.map { try int($0) }
@@ -359,6 +415,7 @@ final class TIRCompiler {
             let array = try NDArray.allocate(shape: [total], dtype: dtype)
             let bytes = UnsafeMutableRawBufferPointer(start: array.data, count: array.byteCount)
             _ = bytes.initializeMemory(as: UInt8.self, repeating: 0xFF)
+            f.context.races?.forget(array.data, array.byteCount)
             var handle = TIRHandle(array)
             handle.array = nil
             f.handles[slot] = handle

@@ -48,6 +48,8 @@ struct TIRLexer {
     private var lineStart = 0
     private var brackets = 0
     private var indents = [0]
+    /// What `indents` was outside of each `T.indent()`: within, indentation starts at 0 again.
+    private var outer: [[Int]] = []
     private var tokens: [TIRToken] = []
 
     init(_ text: String, source: String) {
@@ -107,7 +109,8 @@ struct TIRLexer {
             }
         }
         if brackets > 0 { throw failure("a bracket is not closed") }
-        if let last = tokens.last, last.kind != .newline { add(.newline, "", at) }
+        if let last = tokens.last, last.kind != .newline, last.kind != .dedent { add(.newline, "", at) }
+        if !outer.isEmpty { throw failure("T.indent() is not closed by T.dedent()") }
         for _ in indents.dropFirst() { add(.dedent, "", at) }
         add(.end, "", at)
         return tokens
@@ -144,7 +147,39 @@ struct TIRLexer {
                 throw failure("the indentation fits no enclosing block")
             }
         }
-        return false
+        return try marker()
+    }
+
+    /// At the first character of a line: a line `T.indent()` opens a block whose indentation starts at 0, `T.dedent()`
+    /// closes it. True if it was one and is skipped.
+    private mutating func marker() throws -> Bool {
+        func line(_ word: String) -> Int? {
+            let end = at + word.utf8.count
+            guard end <= bytes.count, bytes[at] == UInt8(ascii: "T"), bytes[at..<end].elementsEqual(word.utf8)
+            else {
+                return nil
+            }
+            var i = end
+            while i < bytes.count, bytes[i] == UInt8(ascii: " ") || bytes[i] == UInt8(ascii: "\r") { i += 1 }
+            return i == bytes.count || bytes[i] == UInt8(ascii: "\n") ? i : nil
+        }
+        if let end = line("T.indent()") {
+            outer.append(indents)
+            indents = [0]
+            add(.indent, "", at)
+            at = end
+        } else if let end = line("T.dedent()") {
+            guard indents.count == 1, let before = outer.popLast() else {
+                throw failure("T.dedent() closes nothing", hint: "it stands at the beginning of a line")
+            }
+            indents = before
+            add(.dedent, "", at)
+            at = end
+        } else {
+            return false
+        }
+        if at < bytes.count { newLine() }
+        return true
     }
 
     private mutating func word() {

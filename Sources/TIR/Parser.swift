@@ -10,55 +10,46 @@ import ApusSupport
 /// number out of range, TIR105 nested too deeply, TIR106 wrong number of indices or arguments, TIR107 unknown
 /// function or option, TIR108 malformed declaration.
 public enum TIRParser {
-    /// Levels of nesting that a text may have.
-    public static let maxDepth = 2000
-    private static let stackBytes = 256 << 20
+    /// Levels of nesting that a text may have. The stack grows with them.
+    public static let maxDepth = 250_000
 
     /// A function: `@T.prim_func` and a `def`.
     public static func parseFunction(_ text: String, source: String = "<text>") throws -> PrimFunc {
-        try withLargeStack(bytes: stackBytes) { () throws -> PrimFunc in
-            let parser = try TIRTextParser(text, source: source)
-            let (_, f) = try parser.function()
-            try parser.end()
-            return f
-        }
+        let parser = try TIRTextParser(text, source: source)
+        let (_, f) = try parser.function()
+        try parser.end()
+        return f
     }
 
     /// A module: `@I.ir_module` and a `class` of functions, or a single function.
     public static func parseModule(_ text: String, source: String = "<text>") throws -> IRModule {
-        try withLargeStack(bytes: stackBytes) { () throws -> IRModule in
-            let parser = try TIRTextParser(text, source: source)
-            let m = try parser.module()
-            try parser.end()
-            return m
-        }
+        let parser = try TIRTextParser(text, source: source)
+        let m = try parser.module()
+        try parser.end()
+        return m
     }
 
     /// An expression; the given variables and buffers are known by their names.
     public static func parseExpr(
         _ text: String, variables: [Var] = [], buffers: [Buffer] = [], source: String = "<text>"
     ) throws -> PrimExpr {
-        try withLargeStack(bytes: stackBytes) { () throws -> PrimExpr in
-            let parser = try TIRTextParser(text, source: source)
-            parser.know(variables, buffers)
-            let e = try parser.expression()
-            _ = parser.takeKind(.newline)
-            try parser.end()
-            return e
-        }
+        let parser = try TIRTextParser(text, source: source)
+        parser.know(variables, buffers)
+        let e = try parser.expression()
+        _ = parser.takeKind(.newline)
+        try parser.end()
+        return e
     }
 
     /// Statements, one below the other; the given variables and buffers are known by their names.
     public static func parseStmt(
         _ text: String, variables: [Var] = [], buffers: [Buffer] = [], source: String = "<text>"
     ) throws -> Stmt {
-        try withLargeStack(bytes: stackBytes) { () throws -> Stmt in
-            let parser = try TIRTextParser(text, source: source)
-            parser.know(variables, buffers)
-            let s = try parser.statements()
-            try parser.end()
-            return s
-        }
+        let parser = try TIRTextParser(text, source: source)
+        parser.know(variables, buffers)
+        let s = try parser.statements()
+        try parser.end()
+        return s
     }
 }
 
@@ -180,7 +171,7 @@ final class TIRTextParser {
         if depth > TIRParser.maxDepth {
             throw failure("TIR105", "nested too deeply", expected: "at most \(TIRParser.maxDepth) levels")
         }
-        return try body()
+        return try growingStack { () throws(any Error) -> R in try body() }
     }
 
     // MARK: Names
@@ -306,6 +297,7 @@ final class TIRTextParser {
         var data: Var?
         var dataType: IRType = PointerType(PrimType(type))
         var alignment = defaultAlignment
+        var offsetFactor = 0
         while take(",") {
             let place = token
             let option = try self.name()
@@ -325,6 +317,9 @@ final class TIRTextParser {
             case "align":
                 alignment = try integer()
                 if alignment < 0 { throw failure("TIR104", "a negative alignment", at: place) }
+            case "offset_factor":
+                offsetFactor = try integer()
+                if offsetFactor < 0 { throw failure("TIR104", "a negative offset factor", at: place) }
             default:
                 throw failure("TIR107", "a buffer has no option `\(option)`", at: place)
             }
@@ -339,7 +334,7 @@ final class TIRTextParser {
         return Buffer(
             data: data ?? Var(name, type: dataType), dtype: type, shape: shape, strides: strides,
             elemOffset: offset,
-            name: name, alignment: alignment)
+            name: name, alignment: alignment, offsetFactor: offsetFactor)
     }
 
     func checkIndex(_ e: PrimExpr, _ place: TIRToken) throws {

@@ -32,7 +32,7 @@ extension TIRTextParser {
     /// An expression whose operators bind at least as tightly as `minimum`.
     func expression(_ minimum: Int = 0) throws -> PrimExpr {
         try nested {
-            var left: PrimExpr
+            let left: PrimExpr
             if isWord("not") && minimum <= TIRPrecedence.not {
                 advance()
                 let place = token
@@ -42,15 +42,21 @@ extension TIRTextParser {
             } else {
                 left = try primary()
             }
-            // A chain is a loop, so that only brackets nest.
-            while let (kind, precedence) = infixOperator(), precedence >= minimum {
-                let place = token
-                advance()
-                let right = try expression(precedence + 1)
-                left = try binaryNode(kind, left, right, place)
-            }
-            return left
+            return try chain(left, minimum)
         }
+    }
+
+    /// The rest of an expression that starts with `left`.
+    private func chain(_ left: PrimExpr, _ minimum: Int) throws -> PrimExpr {
+        // A chain is a loop, so that only brackets nest.
+        var left = left
+        while let (kind, precedence) = infixOperator(), precedence >= minimum {
+            let place = token
+            advance()
+            let right = try expression(precedence + 1)
+            left = try binaryNode(kind, left, right, place)
+        }
+        return left
     }
 
     private func checkBool(_ e: PrimExpr, _ place: TIRToken) throws {
@@ -549,7 +555,6 @@ extension TIRTextParser {
             return IRRange(min: lo, extent: n)
         }
         if isSign("(") {
-            let start = at
             advance()
             let lo = try expression()
             if take(",") {
@@ -557,7 +562,11 @@ extension TIRTextParser {
                 try expect(")")
                 return try range(lo, hi, place)
             }
-            at = start
+            // It was an expression in brackets; what follows belongs to it.
+            try expect(")")
+            let n = try chain(lo, 0)
+            try checkIndex(n, place)
+            return IRRange(extent: n)
         }
         let n = try expression()
         try checkIndex(n, place)

@@ -96,5 +96,6 @@ public enum TIRNodes {
         IRNodes.registerAll()
         NodeRegistry.register(all)
         Intrinsics.registerAll()
+        PassContext.setStandardVerifier(verifier(.ambient))
     }
 }

@@ -12,18 +12,13 @@ import ApusSupport
 public enum TIRPrinter {
     /// The text of an expression, statement, function, buffer, region or module; the key of any other node.
     /// Statements and functions end with a line break.
-    public static func text(_ node: Node) -> String {
-        if isShallow(node, 200) { return write(node) }
-        return withLargeStack { write(node) }
-    }
+    public static func text(_ node: Node) -> String { write(node) }
 
     /// The text of a function under the given name.
     public static func text(_ function: PrimFunc, name: String) -> String {
-        withLargeStack {
-            let writer = TIRWriter()
-            writer.function(function, name: name, global: nil)
-            return writer.out
-        }
+        let writer = TIRWriter()
+        writer.function(function, name: name, global: nil)
+        return writer.out
     }
 
     private static func write(_ node: Node) -> String {
@@ -43,25 +38,6 @@ public enum TIRPrinter {
         default: return node.schema.key
         }
         return writer.out
-    }
-
-    /// Whether the expressions and statements under `node` nest at most `limit` deep: then the present stack
-    /// does.
-    private static func isShallow(_ node: Node, _ limit: Int) -> Bool {
-        if limit == 0 { return false }
-        var shallow = true
-        if let e = node as? PrimExpr {
-            forEachChild(of: e) { if shallow && !isShallow($0, limit - 1) { shallow = false } }
-        } else if let s = node as? Stmt {
-            forEachChild(
-                of: s, expr: { if shallow && !isShallow($0, limit - 1) { shallow = false } },
-                stmt: { if shallow && !isShallow($0, limit - 1) { shallow = false } })
-        } else if let f = node as? PrimFunc {
-            return isShallow(f.body, limit - 1)
-        } else if node is IRModule {
-            return false
-        }
-        return shallow
     }
 }
 
@@ -103,7 +79,9 @@ final class TIRWriter {
     private var names: [ObjectIdentifier: String] = [:]
     private var visible: Set<String> = []
     /// Objects named since the scopes opened, for undoing.
-    private var log: [(id: ObjectIdentifier, name: String)] = []
+    private var log: [(id: ObjectIdentifier, name: String, base: String, number: Int)] = []
+    /// For a base name, the first number that may be free: all smaller ones are in use.
+    private var firstFree: [String: Int] = [:]
     /// The buffer through which a data variable is written (`A.data`).
     private var dataOwner: [ObjectIdentifier: Buffer] = [:]
     /// Buffers that nothing declares, by their data variable; empty outside functions.
@@ -122,20 +100,35 @@ final class TIRWriter {
     }
     func line(_ text: String) { line { out += text } }
 
+    /// Levels that are indented; what lies deeper is put between `T.indent()` and `T.dedent()`, where indentation starts
+    /// at 0 again, so that the text of deep nesting does not grow with the square of its depth. (Python itself refuses
+    /// more than 100 levels.)
+    static let indentedLevels = 40
+
     func nested(_ body: () -> Void) {
-        indent += 1
-        body()
-        indent -= 1
+        if indent < TIRWriter.indentedLevels {
+            indent += 1
+            growingStack { body() }
+            indent -= 1
+        } else {
+            line("T.indent()")
+            let outside = indent
+            indent = 0
+            growingStack { body() }
+            line("T.dedent()")
+            indent = outside
+        }
     }
 
     func scope(_ body: () -> Void) {
         let mark = log.count
         body()
         while log.count > mark {
-            let (id, name) = log.removeLast()
+            let (id, name, base, number) = log.removeLast()
             names[id] = nil
             dataOwner[id] = nil
             visible.remove(name)
+            if let first = firstFree[base], number < first { firstFree[base] = number }
         }
     }
 
@@ -155,15 +148,16 @@ final class TIRWriter {
     @discardableResult
     func define(_ node: Node, _ hint: String, undo: Bool = true) -> String {
         let base = TIRWriter.identifier(hint)
-        var name = base
-        var n = 0
+        var n = firstFree[base] ?? 0
+        var name = n == 0 ? base : "\(base)_\(n)"
         while visible.contains(name) {
             n += 1
             name = "\(base)_\(n)"
         }
         visible.insert(name)
+        firstFree[base] = n + 1
         names[ObjectIdentifier(node)] = name
-        if undo { log.append((id: ObjectIdentifier(node), name: name)) }
+        if undo { log.append((id: ObjectIdentifier(node), name: name, base: base, number: n)) }
         return name
     }
 
@@ -201,7 +195,7 @@ final class TIRWriter {
         let id = ObjectIdentifier(b.data)
         if names[id] != nil || dataOwner[id] != nil { return }
         dataOwner[id] = b
-        log.append((id: id, name: ""))
+        log.append((id: id, name: "", base: "", number: .max))
     }
 
     func declareViews(of data: Var) {
@@ -244,6 +238,7 @@ final class TIRWriter {
             type(b.data.type)
         }
         if b.alignment != defaultAlignment { out += ", align=\(b.alignment)" }
+        if b.offsetFactor != 0 { out += ", offset_factor=\(b.offsetFactor)" }
         out += ")"
     }
 

@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRuntime
+import ApusSupport
 
 /// How tightly an operator binds, loosest first (Python's order).
 enum TIRPrecedence {
@@ -15,7 +16,9 @@ enum TIRPrecedence {
 
 extension TIRWriter {
     /// Writes `e`, in parentheses where its operator binds less tightly than `minimum`.
-    func expr(_ e: PrimExpr, _ minimum: Int = 0) {
+    func expr(_ e: PrimExpr, _ minimum: Int = 0) { growingStack { write(e, minimum) } }
+
+    private func write(_ e: PrimExpr, _ minimum: Int) {
         switch e.kind {
         case .intImm:
             let v = unsafeDowncast(e, to: IntImm.self).value
@@ -95,21 +98,44 @@ extension TIRWriter {
             bracketed(e.vectors)
             out += ", [\(e.indices.map { "\($0)" }.joined(separator: ", "))])"
         case .let:
-            let e = unsafeDowncast(e, to: Let.self)
-            let value = captured { self.expr(e.value) }
-            scope {
-                out += "T.Let(\(define(e.variable, e.variable.name))"
-                if (e.variable.type as? PrimType)?.dtype != e.value.dtype {
-                    out += ": "
-                    type(e.variable.type)
-                }
-                out += ", \(value), "
-                expr(e.body)
-                out += ")"
-            }
+            letExpr(unsafeDowncast(e, to: Let.self))
         case .call: callExpr(unsafeDowncast(e, to: Call.self))
         case .reduce: reduce(unsafeDowncast(e, to: Reduce.self))
         }
+    }
+
+    /// `T.Let(x, value, body)`. The name is chosen after the value is written; lets that are values of lets are taken
+    /// together, for their texts would be copied once a level.
+    private func letExpr(_ outer: Let) {
+        var chain = [outer]
+        while let inner = chain[chain.count - 1].value as? Let { chain.append(inner) }
+        let value = captured { self.expr(chain[chain.count - 1].value) }
+        var heads: [String] = []
+        var bodies: [String] = []
+        for l in chain.reversed() {
+            scope {
+                heads.append(
+                    captured {
+                        self.out += "T.Let(\(self.define(l.variable, l.variable.name))"
+                        if (l.variable.type as? PrimType)?.dtype != l.value.dtype {
+                            self.out += ": "
+                            self.type(l.variable.type)
+                        }
+                        self.out += ", "
+                    })
+                bodies.append(chain.count == 1 ? "" : captured { self.expr(l.body) })
+                if chain.count == 1 {
+                    // The usual case: nothing is copied, so that lets in bodies of lets stay linear.
+                    out += heads[0] + value + ", "
+                    expr(l.body)
+                    out += ")"
+                }
+            }
+        }
+        if chain.count == 1 { return }
+        for h in heads.reversed() { out += h }
+        out += value
+        for b in bodies { out += ", \(b))" }
     }
 
     /// What `body` writes, apart: for text whose names must be chosen before what stands left of it.

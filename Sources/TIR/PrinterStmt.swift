@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRuntime
+import ApusSupport
 
 extension TIRWriter {
     /// A body: its statements one below the other, `pass` if there are none.
@@ -21,7 +22,9 @@ extension TIRWriter {
 
     /// One statement. The last of a body may open a scope that lasts to the end of that body without
     /// indenting.
-    private func stmt(_ s: Stmt, isLast: Bool) {
+    private func stmt(_ s: Stmt, isLast: Bool) { growingStack { write(s, isLast) } }
+
+    private func write(_ s: Stmt, _ isLast: Bool) {
         switch s.stmtKind {
         case .seq:
             line("with T.seq():")
@@ -224,6 +227,7 @@ extension TIRWriter {
             t.iterType == .threadIndex && t.variable !== f.loopVar && t.variable.name == t.threadTag
             && (t.variable.type as? PrimType)?.dtype == f.extent.dtype && structuralEqual(t.dom.min, f.min)
             && structuralEqual(t.dom.extent, f.extent)
+            && !undefinedVariables(of: f.body).contains { $0 === t.variable }
         out += ", thread="
         if plain {
             out += JSON.quoted(t.threadTag)

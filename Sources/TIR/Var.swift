@@ -44,6 +44,11 @@ public enum IterVarType: String, Sendable, FieldConvertible {
     /// In order.
     case ordered
     case opaque
+    /// Run as the annotation of its loop says: all iterations at once on several threads, written out, or in the lanes
+    /// of a vector.
+    case parallelized, unrolled, vectorized
+    /// Replaced by a hardware intrinsic.
+    case tensorized
     /// Bound to a hardware thread axis; the tag names it.
     case threadIndex
 }

@@ -8,18 +8,15 @@ import ApusSupport
 /// agree, TIR143 wrong rank or number of arguments, TIR144 a malformed block, TIR145 a malformed signature,
 /// TIR146 a block uses a loop variable from outside, TIR147 a kind of node that has no place in a function,
 /// TIR148 an unknown callee.
-public func verifyWellFormed(_ f: PrimFunc) throws { try verify(f, nil, "main") }
+public func verifyWellFormed(_ f: PrimFunc) throws { try verify(f, level: max(.wellFormed, .ambient)) }
 
 /// Checks each loop function of a module; calls must find their callee.
-public func verifyWellFormed(_ m: IRModule) throws {
-    for (global, function) in m.definitions {
-        if let f = function as? PrimFunc { try verify(f, m, global.name) }
-    }
-}
+public func verifyWellFormed(_ m: IRModule) throws { try verify(m, level: max(.wellFormed, .ambient)) }
 
-private func verify(_ f: PrimFunc, _ m: IRModule?, _ name: String) throws {
+/// The checks of level 1.
+func verifyStructure(_ f: PrimFunc, _ m: IRModule?, _ name: String) throws {
     try within("function: \(f.globalSymbol ?? name)") {
-        try withLargeStack { () throws -> Void in try WellFormed(m).function(f) }
+        try WellFormed(m).function(f)
     }
 }
 
@@ -31,8 +28,10 @@ private final class WellFormed {
     private var everDefined: Set<ObjectIdentifier> = []
     /// Keeps what the sets are keyed by.
     private var kept: [Node] = []
+    /// Loops that a block with variables inside would hide.
     private var loopVars: [Var] = []
-    private var hidden: Set<ObjectIdentifier> = []
+    private var hidden: [ObjectIdentifier: Int] = [:]
+    private var hiddenLog: [ObjectIdentifier] = []
 
     init(_ module: IRModule?) { self.module = module }
 
@@ -59,17 +58,23 @@ private final class WellFormed {
         log.append(ObjectIdentifier(n))
     }
 
-    private func nested<R>(_ body: () throws -> R) rethrows -> R {
+    private func nested<R>(_ body: () throws -> R) throws -> R {
         let mark = log.count
-        let loops = loopVars
-        let before = hidden
+        let loops = loopVars.count
+        let hides = hiddenLog.count
         defer {
             while log.count > mark { scope[log.removeLast(), default: 1] -= 1 }
-            loopVars = loops
-            hidden = before
+            loopVars.removeLast(loopVars.count - loops)
+            while hiddenLog.count > hides {
+                let id = hiddenLog.removeLast()
+                let n = hidden[id, default: 1] - 1
+                hidden[id] = n == 0 ? nil : n
+            }
         }
-        return try body()
+        return try growingStack { () throws(any Error) -> R in try body() }
     }
+
+    private func isHidden(_ v: PrimExpr) -> Bool { hidden[ObjectIdentifier(v)] != nil }
 
     private func declare(_ b: Buffer) throws {
         try define(b, b.name)
@@ -84,7 +89,7 @@ private final class WellFormed {
         }
         for e in b.shape + b.strides + [b.elemOffset] {
             // A variable that stands alone is defined by the declaration.
-            if e.kind == .variable && !isDefined(e) && !hidden.contains(ObjectIdentifier(e)) { enter(e) }
+            if e.kind == .variable && !isDefined(e) && !isHidden(e) { enter(e) }
         }
         for e in b.shape + b.strides + [b.elemOffset] { try index(e, "the shape of `\(b.name)`") }
     }
@@ -219,22 +224,32 @@ private final class WellFormed {
             }
             if !b.iterVars.isEmpty {
                 // A block with variables sees the loops outside through them only.
-                for v in loopVars { hidden.insert(ObjectIdentifier(v)) }
+                let outside = loopVars
                 loopVars = []
-            }
-            for v in b.iterVars { try define(v.variable, v.variable.name) }
-            for a in b.allocBuffers { try declare(a) }
-            for m in b.matchBuffers {
-                try region(m.source)
-                try declare(m.buffer)
-                if m.buffer.dtype != m.source.buffer.dtype {
-                    try same(m.source.buffer.dtype, m.buffer.dtype, "the view `\(m.buffer.name)`")
+                defer { loopVars = outside }
+                for v in outside {
+                    hidden[ObjectIdentifier(v), default: 0] += 1
+                    hiddenLog.append(ObjectIdentifier(v))
                 }
+                return try contents(b)
             }
-            for r in b.reads + b.writes { try region(r) }
-            if let i = b.initial { try nested { try stmt(i) } }
-            try stmt(b.body)
+            try contents(b)
         }
+    }
+
+    private func contents(_ b: Block) throws {
+        for v in b.iterVars { try define(v.variable, v.variable.name) }
+        for a in b.allocBuffers { try declare(a) }
+        for m in b.matchBuffers {
+            try region(m.source)
+            try declare(m.buffer)
+            if m.buffer.dtype != m.source.buffer.dtype {
+                try same(m.source.buffer.dtype, m.buffer.dtype, "the view `\(m.buffer.name)`")
+            }
+        }
+        for r in b.reads + b.writes { try region(r) }
+        if let i = b.initial { try nested { try stmt(i) } }
+        try stmt(b.body)
     }
 
     private func region(_ r: BufferRegion) throws {
@@ -292,6 +307,10 @@ private final class WellFormed {
     }
 
     private func expr(_ e: PrimExpr) throws {
+        try growingStack { () throws(any Error) in try check(e) }
+    }
+
+    private func check(_ e: PrimExpr) throws {
         switch e.kind {
         case .intImm:
             guard e.dtype.isInteger, e.dtype.isScalar,
@@ -307,7 +326,7 @@ private final class WellFormed {
         case .stringImm: break
         case .variable:
             let v = unsafeDowncast(e, to: Var.self)
-            if hidden.contains(ObjectIdentifier(v)) {
+            if isHidden(v) {
                 throw fail("TIR146", "a block uses the loop variable `\(v.name)` from outside")
             }
             if !isDefined(v) { throw fail("TIR140", "the variable `\(v.name)` is used and not defined here") }

@@ -61,16 +61,17 @@ import Testing
     }
 
     @Test func nestingIsBounded() {
-        let deep = String(repeating: "(", count: 100_000) + "1" + String(repeating: ")", count: 100_000)
+        let deep = String(repeating: "(", count: 300_000) + "1" + String(repeating: ")", count: 300_000)
         #expect(code { _ = try TIRParser.parseExpr(deep) } == "TIR105")
-        let minus = String(repeating: "- ", count: 100_000) + "x"
+        let minus = String(repeating: "- ", count: 300_000) + "x"
         #expect(code { _ = try TIRParser.parseExpr(minus, variables: [Var("x")]) } == "TIR105")
-        var text = ""
-        for i in 0..<3000 { text += String(repeating: " ", count: i) + "if True:\n" }
-        #expect(code { _ = try TIRParser.parseStmt(text) } == "TIR105")
+        let marked = String(repeating: "if True:\nT.indent()\n", count: 300_000)
+        #expect(code { _ = try TIRParser.parseStmt(marked) } == "TIR100")
+        let closed = marked + "pass\n" + String(repeating: "T.dedent()\n", count: 300_000)
+        #expect(code { _ = try TIRParser.parseStmt(closed) } == "TIR105")
         let list =
             "T.attr(\"a\", \"b\", 1)\nfor i in T.serial(3, annotations={\"k\": "
-            + String(repeating: "T.list([", count: 50_000)
+            + String(repeating: "T.list([", count: 500_000)
         #expect(["TIR100", "TIR105"].contains(code { _ = try TIRParser.parseStmt(list) }))
     }
 
@@ -99,62 +100,5 @@ import Testing
         let s = try TIRParser.parseStmt(
             "# head\n\nfor i in range(  # extent\n    4):\n\n    # inside\n    T.evaluate(i)  # end\n")
         #expect(TIRPrinter.text(s) == "for i in range(4):\n    T.evaluate(i)\n")
-    }
-
-    /// Damaged texts either parse or give an error; what parses prints and parses again to the same text.
-    @Test(arguments: 0..<8) func mutatedTexts(_ seed: Int) {
-        var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 &+ 1
-        func random(_ n: Int) -> Int {
-            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-            return Int(state >> 33) % n
-        }
-        let words = [
-            "T.", "(", ")", "[", "]", ":", "\n", "    ", ",", "0", "-1", "65536", "9223372036854775807",
-            "\"float32\"",
-            "i", "A", "and", "not", "=", "T.Ramp(", "x", "\"", "for ", "with ", "T.int8(", "*", "//", "{",
-            "}", "0.5",
-        ]
-        var parsed = 0
-        for round in 0..<200 {
-            var text = Array(programs[(round + seed) % programs.count].utf8)
-            for _ in 0...random(3) {
-                let at = random(text.count)
-                switch random(5) {
-                case 0: text[at] = UInt8(32 + random(95))
-                case 1: text.remove(at: at)
-                case 2: text.insert(contentsOf: words[random(words.count)].utf8, at: at)
-                case 3:
-                    let from = random(text.count)
-                    let part = Array(text[from..<min(from + random(30), text.count)])
-                    text.insert(contentsOf: part, at: at)
-                default: text.removeSubrange(at..<min(at + random(20), text.count))
-                }
-            }
-            do {
-                let f = try TIRParser.parseFunction(String(decoding: text, as: UTF8.self))
-                parsed += 1
-                let once = TIRPrinter.text(f)
-                let again = try TIRParser.parseFunction(once)
-                #expect(TIRPrinter.text(again) == once)
-                try? verifyWellFormed(f)
-                var args: [TIRArgument] = []
-                for p in f.params {
-                    if let b = f.buffer(of: p), let shape = b.staticShape,
-                        shape.reduce(1, { $0 &* $1 }) < 1000,
-                        let a = try? NDArray.allocate(shape: shape, dtype: b.dtype)
-                    {
-                        args.append(.array(a))
-                    } else {
-                        args.append(p.dtype.isFloat ? .float(1) : .int(1))
-                    }
-                }
-                try? TIRInterpreter.run(f, args: args, options: .init(maxSteps: 2000))
-            } catch let e as ApusError {
-                if !e.code.hasPrefix("TIR1") {
-                    Issue.record("\(e)\n\(String(decoding: text, as: UTF8.self))")
-                }
-            } catch { Issue.record("\(error)") }
-        }
-        #expect(parsed > 0)
     }
 }

@@ -1,0 +1,170 @@
+import ApusIR
+import ApusNode
+import ApusRuntime
+import ApusSupport
+import Glibc
+
+/// How much the verifier looks at.
+public enum VerifyLevel: Int, Sendable, Comparable, CaseIterable {
+    /// Nothing.
+    case off = 0
+    /// Definitions and uses, types, ranks, signatures: what every pass must keep.
+    case wellFormed = 1
+    /// Also scopes of memory, thread axes, kinds of loops, reductions of blocks.
+    case deep = 2
+    /// Also that the text and the JSON of every function read back as the same function.
+    case roundTrip = 3
+
+    public static func < (a: VerifyLevel, b: VerifyLevel) -> Bool { a.rawValue < b.rawValue }
+
+    /// The level that `APUS_VERIFY` (0 to 3) asks for, in all of the process: `verifyWellFormed` checks as much, the
+    /// interpreter checks what it runs, and passes are verified whose context says nothing of its own.
+    public static let ambient: VerifyLevel = {
+        guard let text = getenv("APUS_VERIFY"), let n = Int(String(cString: text)) else { return .off }
+        return VerifyLevel(rawValue: n) ?? .off
+    }()
+}
+
+/// Checks a function. Beyond `verifyWellFormed`: TIR149 an unknown memory scope, TIR200 a thread axis, TIR201 a block's
+/// reduction, TIR202 a loop's kind, TIR203 a text that does not read back, TIR204 a JSON that does not.
+public func verify(_ f: PrimFunc, level: VerifyLevel) throws {
+    if level >= .wellFormed { try verifyStructure(f, nil, "main") }
+    try furtherChecks(f, "main", level)
+}
+
+/// Checks every loop function of a module; calls must find their callee.
+public func verify(_ m: IRModule, level: VerifyLevel) throws {
+    for (global, function) in m.definitions {
+        guard let f = function as? PrimFunc else { continue }
+        if level >= .wellFormed { try verifyStructure(f, m, global.name) }
+        try furtherChecks(f, global.name, level)
+    }
+}
+
+/// For `PassContext.verify`.
+public func verifier(_ level: VerifyLevel) -> (@Sendable (IRModule) throws -> Void)? {
+    if level == .off { return nil }
+    return { (m: IRModule) throws -> Void in try verify(m, level: level) }
+}
+
+/// That a function's text and JSON read back as the same function.
+public func verifyRoundTrip(_ f: PrimFunc) throws {
+    let text = TIRPrinter.text(f)
+    let back: PrimFunc
+    do {
+        back = try TIRParser.parseFunction(text)
+    } catch let e as ApusError {
+        throw ApusError(
+            "TIR203", "the text of a function does not parse: \(e.message)", at: e.context,
+            expected: e.expected,
+            actual: e.actual, notes: e.notes)
+    }
+    // Free variables and names are the text's own. Expressions that share a `Let` or a reduction are written apart.
+    let free = text.contains("= T.var(")
+    if let d = firstDifference(f, back, mapFreeVariables: free),
+        !structuralEqual(convertSSA(f), back, mapFreeVariables: free)
+    {
+        throw ApusError(
+            "TIR203", "the text of a function reads back as another one", actual: "\(d)",
+            notes: [excerpt(text)])
+    }
+    let json = saveJSON(f)
+    guard let again = try loadJSON(json) as? PrimFunc else {
+        throw ApusError("TIR204", "the JSON of a function reads back as something else")
+    }
+    if let d = firstDifference(f, again, mapFreeVariables: true) {
+        throw ApusError("TIR204", "the JSON of a function reads back as another one", actual: "\(d)")
+    }
+}
+
+private func excerpt(_ text: String) -> String {
+    text.utf8.count < 20_000 ? "\n" + text : "\n" + String(text.prefix(20_000)) + "…"
+}
+
+func furtherChecks(_ f: PrimFunc, _ name: String, _ level: VerifyLevel) throws {
+    if level < .deep { return }
+    try within("function: \(f.globalSymbol ?? name)") {
+        let deep = DeepVerifier()
+        for (_, b) in f.bufferMap { deep.declare(b) }
+        deep.visit(f.body)
+        if let e = deep.failure { throw e }
+        if level >= .roundTrip { try verifyRoundTrip(f) }
+    }
+}
+
+/// The checks of level 2.
+private final class DeepVerifier: StmtExprVisitor {
+    var failure: ApusError?
+    /// Extents of the thread axes around, by tag.
+    private var axes: [String: PrimExpr] = [:]
+
+    private func fail(_ code: String, _ message: String, expected: String? = nil, actual: String? = nil) {
+        if failure == nil { failure = ApusError(code, message, expected: expected, actual: actual) }
+    }
+
+    func declare(_ b: Buffer) {
+        if StorageScope.find(b.scope) == nil {
+            fail("TIR149", "`\(b.name)` is in an unknown memory scope", actual: b.scope)
+        }
+        if b.alignment < 0 || b.offsetFactor < 0 { fail("TIR145", "`\(b.name)` has a negative alignment") }
+    }
+
+    override func visit(_ e: PrimExpr) {
+        if failure == nil { visitChildren(of: e) }
+    }
+
+    override func visit(_ s: Stmt) {
+        if failure != nil { return }
+        switch s {
+        case let l as For:
+            if let t = l.threadBinding {
+                if l.forKind != .threadBinding {
+                    fail(
+                        "TIR202", "a loop of kind \(l.forKind.rawValue) is bound to a thread axis",
+                        actual: t.threadTag)
+                }
+                axis(t.threadTag, l.extent) { visitChildren(of: s) }
+                return
+            }
+            if l.forKind == .vectorized, let n = l.extent.asInt, n > Int(UInt16.max) {
+                fail(
+                    "TIR202", "a vectorized loop of too many lanes", expected: "at most 65535", actual: "\(n)"
+                )
+            }
+        case let a as AttrStmt:
+            if let i = a.node as? IterVar, i.iterType == .threadIndex {
+                axis(i.threadTag, a.value) { visitChildren(of: s) }
+                return
+            }
+        case let a as Allocate: declare(a.buffer)
+        case let b as Block:
+            for a in b.allocBuffers { declare(a) }
+            for m in b.matchBuffers { declare(m.buffer) }
+            // (An `initial` without a reduction variable is an initialisation that always runs.)
+            var names: Set<Var> = []
+            for v in b.iterVars where !names.insert(v.variable).inserted {
+                fail(
+                    "TIR201", "the block `\(b.name)` has two iteration variables in one",
+                    actual: v.variable.name)
+            }
+        default: break
+        }
+        visitChildren(of: s)
+    }
+
+    private func axis(_ tag: String, _ extent: PrimExpr, _ body: () -> Void) {
+        if ThreadScope.find(tag) == nil {
+            fail(
+                "TIR200", "an unknown thread axis", expected: "blockIdx, threadIdx .x .y .z, vthread",
+                actual: tag)
+        }
+        if ThreadScope.isVirtual(tag) { return body() }
+        let outer = axes[tag]
+        if let outer, let m = outer.asInt, let n = extent.asInt, m != n {
+            fail("TIR200", "the axis \(tag) has two extents", expected: "\(m)", actual: "\(n)")
+        }
+        axes[tag] = extent
+        body()
+        axes[tag] = outer
+    }
+}
