@@ -168,6 +168,8 @@ let package = Package(
             name: "addone", dependencies: ["Apus"], path: "Examples/swift/addone", swiftSettings: settings),
         .executableTarget(
             name: "matmul", dependencies: ["Apus"], path: "Examples/swift/matmul", swiftSettings: settings),
+        .executableTarget(
+            name: "script", dependencies: ["Apus"], path: "Examples/swift/script", swiftSettings: settings),
 
         // MARK: CLI - the command `apus`
         .executableTarget(

@@ -347,6 +347,17 @@ class ExampleTest(Case):
         self.assertIn("equal to plain loops", run.stdout)
 
 
+    def test_script_reads_prints_and_runs(self):
+        program = os.path.join(os.path.dirname(APUS), "script")
+        if not os.path.exists(program):
+            self.skipTest("the example is not built")
+        run = subprocess.run([program], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        self.assertEqual(run.returncode, 0)
+        self.assertIn("def scale(", run.stdout)
+        self.assertIn("        total += x[i]", run.stdout)
+        self.assertIn("[2.0, 6.0, 12.0, 20.0, 30.0, 42.0, 56.0, 72.0]", run.stdout)
+
+
 class BadInputTest(Case):
     def fails(self, code, *arguments):
         """An error of that code on stderr, exit status 2 and no crash; returns the text."""

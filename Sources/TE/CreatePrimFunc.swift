@@ -184,10 +184,15 @@ final class TELowering {
         let t = source(given)
         if let known = buffers[TensorKey(t)] { return known }
         let base = t.op.outputCount == 1 ? t.op.name : "\(t.op.name)_v\(t.valueIndex)"
-        let buffer = Buffer(unique(base), t.shape, t.dtype, scope: scopes[t.op] ?? "global")
+        let buffer = allocate(Buffer(unique(base), t.shape, t.dtype, scope: scopes[t.op] ?? "global"))
         buffers[TensorKey(t)] = buffer
-        allocated.append(buffer)
         return buffer
+    }
+
+    /// Memory that lives while the function runs.
+    func allocate(_ b: Buffer) -> Buffer {
+        allocated.append(b)
+        return b
     }
 
     func emit(_ op: Operation) throws {
@@ -199,6 +204,7 @@ final class TELowering {
             }
         case let op as ComputeOp: try emit(compute: op)
         case let op as ExternOp: emit(extern: op)
+        case let op as HybridOp: emit(hybrid: op)
         case let op as ScanOp: try emit(scan: op)
         case let op as TensorComputeOp: try emit(tensor: op)
         default: internalError("unknown operation \(op.schema.key)")
@@ -350,7 +356,7 @@ final class TELowering {
     }
 
     /// The regions read, one a buffer in order of first use: a point where all reads agree, else the whole axis.
-    private func readRegions(of body: Stmt, except written: Set<Buffer>) -> [BufferRegion] {
+    func readRegions(of body: Stmt, except written: Set<Buffer>) -> [BufferRegion] {
         var order: [Buffer] = []
         var indices: [Buffer: [PrimExpr?]] = [:]
         postOrderVisit(

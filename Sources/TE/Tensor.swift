@@ -142,7 +142,7 @@ struct TensorKey: Hashable {
 public enum TENodes {
     public static let all: [NodeSchema] = [
         Tensor.schema, PlaceholderOp.schema, ComputeOp.schema, ExternOp.schema, ScanOp.schema,
-        TETensorIntrin.schema, TensorComputeOp.schema,
+        TETensorIntrin.schema, TensorComputeOp.schema, HybridOp.schema,
     ]
     /// Makes the kinds known to JSON loading. Idempotent.
     public static func registerAll() {
