@@ -84,7 +84,14 @@ let package = Package(
 
         // MARK: TIRSchedule
         room("TIRSchedule", ["ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
-        tests("TIRSchedule"),
+        // Random programs and schedules, for the fuzzers of several rooms; no part of a product.
+        .target(
+            name: "ApusScheduleFuzzing",
+            dependencies: [
+                "ApusTIRSchedule", "ApusTE", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport",
+                "ApusTestSupport",
+            ], path: "Tests/ScheduleFuzzing", swiftSettings: settings),
+        tests("TIRSchedule", ["ApusScheduleFuzzing", "ApusTE", "ApusDriver", "ApusTIRTransforms"]),
 
         // MARK: TIRTransforms
         room("TIRTransforms", ["ApusArith", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
@@ -110,7 +117,7 @@ let package = Package(
                 "ApusTarget", "ApusTE", "ApusTIRTransforms", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime",
                 "ApusSupport",
             ]),
-        tests("Driver", ["ApusTIRSchedule", "ApusArith"]),
+        tests("Driver", ["ApusTIRSchedule", "ApusArith", "ApusScheduleFuzzing"]),
 
         // MARK: TOPI
         room(

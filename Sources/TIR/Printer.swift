@@ -88,6 +88,8 @@ final class TIRWriter {
     private var views: [ObjectIdentifier: [Buffer]] = [:]
     /// Loops by their variable.
     var loops: [ObjectIdentifier: For] = [:]
+    /// Statements to underline, with what is said about each.
+    var marks: [ObjectIdentifier: String] = [:]
     /// Variables that a buffer defines and whose type, not being the index type, is still to be written.
     var typedSymbols: Set<ObjectIdentifier> = []
 

@@ -62,6 +62,7 @@ extension TIRWriter {
                 out += " = "
                 expr(s.value)
             }
+            mark(s)
         case .ifThenElse:
             let s = unsafeDowncast(s, to: IfThenElse.self)
             line {
@@ -69,6 +70,7 @@ extension TIRWriter {
                 expr(s.condition)
                 out += ":"
             }
+            mark(s)
             body(s.thenCase)
             if let other = s.elseCase {
                 line("else:")
@@ -80,6 +82,7 @@ extension TIRWriter {
                 expr(unsafeDowncast(s, to: Evaluate.self).value)
                 out += ")"
             }
+            mark(s)
         case .whileLoop:
             let s = unsafeDowncast(s, to: While.self)
             line {
@@ -87,6 +90,7 @@ extension TIRWriter {
                 expr(s.condition)
                 out += ":"
             }
+            mark(s)
             body(s.body)
         case .forLoop: loop(unsafeDowncast(s, to: For.self))
         case .blockRealize:
@@ -201,6 +205,7 @@ extension TIRWriter {
                 }
                 out += ":"
             }
+            for inner in nest { mark(inner, name(inner.loopVar)) }
             nested { suite(nest[nest.count - 1].body) }
         }
     }
@@ -240,6 +245,8 @@ extension TIRWriter {
 
     private func block(_ b: Block, _ realize: BlockRealize?) {
         line("with T.\(realize == nil ? "raw_block" : "block")(\(JSON.quoted(b.name))):")
+        mark(realize, JSON.quoted(b.name))
+        mark(b, JSON.quoted(b.name))
         nested {
             scope {
                 axes(b, realize)

@@ -12,6 +12,9 @@ private final class AccessCollector: StmtExprVisitor {
     var reads: [(buffer: Buffer, box: [Interval?])] = []
     var writes: [(buffer: Buffer, box: [Interval?])] = []
 
+    /// Buffers that an inner block writes, unconditionally, before anything inside reads them.
+    var produced: Set<Buffer> = []
+
     init(_ arith: ArithContext) { self.arith = arith }
 
     override func visit(_ e: PrimExpr) {
@@ -36,10 +39,13 @@ private final class AccessCollector: StmtExprVisitor {
             opaque.insert(l.variable)
             visitChildren(of: l)
         case let r as BlockRealize:
-            var map: [Var: PrimExpr] = [:]
-            for (v, e) in zip(r.block.iterVars, r.iterValues) { map[v.variable] = e }
-            for x in r.block.reads { addRegion(&reads, x, map) }
-            for x in r.block.writes { addRegion(&writes, x, map) }
+            let relaxed = Relaxation(inner, of: r, relevant: [], arith)
+            for x in r.block.writes
+            where r.predicate.isTrue && !r.block.reads.contains(where: { $0.buffer === x.buffer })
+                && !reads.contains(where: { $0.buffer === x.buffer })
+            { produced.insert(x.buffer) }
+            for x in r.block.reads { addRegion(&reads, x, r, relaxed) }
+            for x in r.block.writes { addRegion(&writes, x, r, relaxed) }
         default: visitChildren(of: s)
         }
     }
@@ -60,10 +66,31 @@ private final class AccessCollector: StmtExprVisitor {
         merge(&list, buffer, indices.map { usable($0) ? relaxed.interval($0) : nil })
     }
 
+    /// What a block inside accesses: by the values of its bindings, and no more than its domains reach (a predicate
+    /// keeps the bindings inside).
     private func addRegion(
-        _ list: inout [(buffer: Buffer, box: [Interval?])], _ r: BufferRegion, _ map: [Var: PrimExpr]
+        _ list: inout [(buffer: Buffer, box: [Interval?])], _ x: BufferRegion, _ r: BlockRealize,
+        _ relaxed: Relaxation
     ) {
-        merge(&list, r.buffer, Relaxation(inner, arith).box(r, map))
+        let box = relaxed.box(x, blockMap(r))
+        let own = arith.copy()
+        let whole = r.predicate.isTrue ? [] : blockDomain(r.block, own).box(x, [:])
+        var result: [Interval?] = []
+        for (d, i) in box.enumerated() {
+            guard whole.indices.contains(d), let all = whole[d], all.moving.count > 0 || i == nil else {
+                result.append(i)
+                continue
+            }
+            guard let i else {
+                result.append(all)
+                continue
+            }
+            let lo = (own.difference(all.lo, i.lo) ?? 0) > 0 ? all.lo : i.lo
+            let hi = (own.difference(i.hi, all.hi) ?? 0) > 0 ? all.hi : i.hi
+            result.append(
+                Interval(lo: lo, width: own.simplify(hi - lo), contiguous: i.contiguous, moving: i.moving))
+        }
+        merge(&list, x.buffer, result)
     }
 
     private func merge(
@@ -106,21 +133,63 @@ func withDetectedRegions(_ block: Block) -> Block {
     var reads = collector.reads.filter { r in !block.allocBuffers.contains { $0 === r.buffer } }
     let writes = collector.writes.filter { r in !block.allocBuffers.contains { $0 === r.buffer } }
     if block.initial != nil { reads.removeAll { r in writes.contains { $0.buffer === r.buffer } } }
+    // What the block itself has computed before it reads it does not come from outside.
+    reads.removeAll { r in
+        guard collector.produced.contains(r.buffer), let w = writes.first(where: { $0.buffer === r.buffer })
+        else {
+            return false
+        }
+        return zip(zip(r.box, w.box), r.buffer.shape).allSatisfy { pair, n in
+            guard let out = pair.1 else { return true }
+            let need = pair.0
+            return arith.canProve(out.lo .<= (need?.lo ?? const(0, n.dtype)))
+                && arith.canProve((need?.hi ?? (n - 1)) .<= out.hi)
+        }
+    }
     return block.with(reads: regions(reads, arith), writes: regions(writes, arith))
+}
+
+/// The function with the signatures of blocks that hold blocks found anew, innermost first; the root has none.
+func withRefreshedSignatures(_ f: PrimFunc) -> PrimFunc { f.with(body: SignatureRefresher().mutate(f.body)) }
+
+private final class SignatureRefresher: StmtExprMutator {
+    private var depth = 0
+    private var holdsBlock = false
+
+    override func mutate(_ e: PrimExpr) -> PrimExpr { e }
+    override func mutate(_ s: Stmt) -> Stmt {
+        guard s.stmtKind == .block else { return mutateChildren(of: s) }
+        depth += 1
+        holdsBlock = false
+        let new = mutateChildren(of: s)
+        let inner = holdsBlock
+        depth -= 1
+        holdsBlock = true
+        guard inner, depth > 0, let block = new as? Block else { return new }
+        return withCheckedRegions(block)
+    }
+}
+
+/// Whether a block touches memory only by loads and stores that can be seen.
+func isTransparent(_ block: Block) -> Bool {
+    var clear = block.matchBuffers.isEmpty
+    postOrderVisit(
+        block.body,
+        expr: { e in
+            if let c = e as? Call, effect(of: c) != .pure || c.name == "tir.address_of" { clear = false }
+        },
+        stmt: { s in
+            if s.stmtKind == .whileLoop { clear = false }
+            if let b = s as? Block, !b.matchBuffers.isEmpty { clear = false }
+        })
+    return clear
 }
 
 /// A leaf block with its regions as the body has them, in the declared order; what only the declaration names
 /// is dropped. A body with calls that may touch memory in other ways keeps what was declared, as does a block
 /// that the declaration describes exactly.
 func withCheckedRegions(_ block: Block) -> Block {
-    var opaque = !block.matchBuffers.isEmpty
-    postOrderVisit(
-        block.body,
-        expr: { e in
-            if let c = e as? Call, effect(of: c) != .pure || c.name == "tir.address_of" { opaque = true }
-        },
-        stmt: { s in if s.stmtKind == .whileLoop { opaque = true } })
-    if opaque { return block }
+    if !isTransparent(block) { return block }
     let found = withDetectedRegions(block)
     func ordered(_ declared: [BufferRegion], _ found: [BufferRegion]) -> [BufferRegion] {
         var result: [BufferRegion] = []

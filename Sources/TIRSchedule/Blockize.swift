@@ -27,20 +27,23 @@ extension Schedule {
     /// outer and an inner part.
     @discardableResult
     public func blockize(_ loop: LoopRV) throws -> BlockRV {
-        try within("primitive: blockize") {
+        try step("blockize") {
             let (f, index, target, l) = try locate(loop)
             let below = index.blocksBelow(target)
             guard below.count == 1, let at = below.first, let r = index.realize(at),
                 index.looseStatement(below: target) == nil
             else {
-                throw failure("SCH095", "blockize: loop \(l.loopVar.name) must be around one block", l)
+                throw failure(
+                    "SCH095", "blockize: loop \(l.loopVar.name) must be around one block", l,
+                    actual: "around " + listed(below.compactMap { index.realize($0)?.block.name }),
+                    hint: "blockize a list of blocks makes one of several")
             }
             let inner = index.loopsAbove(at).filter { (index.loopAt[$0.loopVar] ?? 0) >= target }
             let innerVars = Set(inner.map(\.loopVar))
             for c in conjuncts(r.predicate) where !variables(c).isDisjoint(with: innerVars) {
                 throw failure(
                     "SCH096", "blockize: the predicate \(c) of `\(r.block.name)` depends on the inner loops",
-                    r,
+                    r, expected: "a predicate of the loops outside \(l.loopVar.name)",
                     hint: "blockize full tiles only")
             }
             let arith = index.arith.copy()
@@ -79,7 +82,8 @@ extension Schedule {
                     throw failure(
                         "SCH096",
                         "blockize: loop \(x.loopVar.name) is neither spatial nor a reduction of "
-                            + "`\(r.block.name)` alone, its init cannot be taken out", x)
+                            + "`\(r.block.name)` alone, its init cannot be taken out", x,
+                        expected: "loops over one kind of variables each")
                 }
                 initial = initNest(r, start, innerValues, inner, arith)
                 innerBlock = innerBlock.with(reads: r.block.reads + r.block.writes, initial: .some(nil))
@@ -106,6 +110,7 @@ extension Schedule {
                 name, iterVars: outerIters, reads: relax(r.block.reads), writes: relax(r.block.writes),
                 body: nest,
                 initial: initial)
+            functions[f].nested = functions[f].nested || index.scope(of: target) >= 0
             commit(f, index.replacing(target, with: BlockRealize(outerValues, predicate: r.predicate, block)))
             if division.parts.contains(where: { $0.outer != nil && $0.iter.dom.extent.asInt != $0.extent }) {
                 functions[f].partial.insert(r.block.name)
@@ -117,14 +122,105 @@ extension Schedule {
         }
     }
 
+    /// Makes one block of several that follow each other below a loop (or directly in a block): their loops and
+    /// bindings stay inside, the loops around become its variables. Returns it; it is named after the first with the
+    /// suffix `_o`.
+    ///
+    /// Errors: SCH109 blocks that are not all that stands between two places of one statement sequence.
+    @discardableResult
+    public func blockize(_ blocks: [BlockRV]) throws -> BlockRV {
+        try step("blockize") {
+            guard let one = blocks.first else {
+                throw ApusError("SCH109", "blockize needs a block", expected: "blocks that follow each other")
+            }
+            let (f, index, first, r) = try locate(one)
+            var wanted: Set<Int> = []
+            for b in blocks {
+                let (g, _, at, x) = try locate(b)
+                guard g == f, index.scope(of: at) == index.scope(of: first), index.entries[at].parent >= 0
+                else {
+                    throw failure("SCH109", "blockize: the blocks are not in one scope", x).marking(r)
+                }
+                wanted.insert(at)
+            }
+            // The innermost statement that holds all of them.
+            var holder = first
+            while !wanted.allSatisfy({ $0 >= holder && $0 < index.entries[holder].end }) {
+                holder = index.entries[holder].parent
+            }
+            // A run of statements of a sequence, or the one statement.
+            var children: [Int] = [holder]
+            if index.entries[holder].stmt.stmtKind == .seq {
+                children = []
+                var c = holder + 1
+                while c < index.entries[holder].end {
+                    children.append(c)
+                    c = index.entries[c].end
+                }
+                let used = children.indices.filter { i in
+                    wanted.contains { $0 >= children[i] && $0 < index.entries[children[i]].end }
+                }
+                if let lo = used.first, let hi = used.last { children = Array(children[lo...hi]) }
+            }
+            let inside = Set(
+                children.flatMap { c in
+                    index.entries[c].stmt.stmtKind == .blockRealize ? [c] : index.blocksBelow(c)
+                })
+            guard inside == wanted, children.allSatisfy({ index.looseStatement(below: $0) == nil }) else {
+                let extra = inside.subtracting(wanted).sorted().compactMap { index.realize($0) }
+                throw failure(
+                    "SCH109", "blockize: other blocks stand between them", extra.first ?? r,
+                    expected: "all of " + listed(inside.sorted().compactMap { index.realize($0)?.block.name })
+                )
+            }
+            let outer = index.loopsAbove(children[0])
+            let arith = index.arith.copy()
+            var map: [Var: PrimExpr] = [:]
+            var iters: [IterVar] = []
+            var values: [PrimExpr] = []
+            for l in outer {
+                let users = wanted.compactMap { index.realize($0) }
+                let spatial = users.allSatisfy {
+                    bindingVariables($0, { $0 == .dataParallel }).contains(l.loopVar)
+                }
+                let reduces = users.contains {
+                    bindingVariables($0, { $0 != .dataParallel }).contains(l.loopVar)
+                }
+                let v = Var("v_\(l.loopVar.name)", dtype: l.loopVar.dtype)
+                map[l.loopVar] = v
+                let dom = IRRange(min: substitute(l.min, map), extent: substitute(l.extent, map))
+                arith.bind(v, dom)
+                // A loop that only some of them run over repeats the others: it stays in order.
+                iters.append(IterVar(dom, v, spatial && !reduces ? .dataParallel : .ordered))
+                values.append(l.loopVar)
+            }
+            let body = SeqStmt.flat(
+                children.map { rewriteBindings(index.entries[$0].stmt, map, conditions: [], arith) })
+            let name = freshBlockName(f, "\(r.block.name)_o")
+            let block = withDetectedRegions(Block(name, iterVars: iters, body: body))
+            var changes: [Int: Stmt?] = [:]
+            for c in children { changes[c] = .some(nil) }
+            changes[children[0]] = BlockRealize(values, block)
+            functions[f].nested = true
+            commit(f, index.replacing(changes))
+            functions[f].partial.formUnion(wanted.compactMap { index.realize($0)?.block.name })
+            let result = newBlock(f, name)
+            record("blockize", blocks.map { .block($0.id) }, outputs: [.block(result.id)])
+            return result
+        }
+    }
+
     private func divide(
         _ r: BlockRealize, _ inner: [For], _ innerVars: Set<Var>, _ arith: ArithContext
     ) throws -> Division {
         var division = Division()
         let relaxed = Relaxation(inner, arith)
         for (v, e) in zip(r.block.iterVars, r.iterValues) {
-            func refused(_ why: String) -> ApusError {
-                failure("SCH096", "blockize: the binding \(e) of \(v.variable.name) \(why)", r)
+            func refused(_ why: String) -> Refusal {
+                failure(
+                    "SCH096", "blockize: the binding \(e) of \(v.variable.name) \(why)", r,
+                    expected: "outer * n + inner, the inner part of the loops \(names(inner)) over 0..<n",
+                    hint: "split by factors that divide, and reorder the inner parts inward")
             }
             let dtype = v.variable.dtype
             var outside = Affine(0)

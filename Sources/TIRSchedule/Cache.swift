@@ -36,7 +36,7 @@ extension Schedule {
     }
 
     /// The function with `nest` placed next to entry `at`, and `buffer` allocated in the enclosing block.
-    private func placing(
+    func placing(
         _ index: StmtIndex, _ at: Int, _ stmts: [Stmt], allocating buffer: Buffer, scopeName: String
     ) -> PrimFunc {
         let function = index.replacing(at, with: SeqStmt.flat(stmts))
@@ -79,18 +79,25 @@ extension Schedule {
     /// Errors: SCH080 no such read, or one of a buffer the block writes.
     @discardableResult
     public func cacheRead(_ block: BlockRV, _ readIndex: Int, _ scope: String) throws -> BlockRV {
-        try within("primitive: cacheRead") {
+        try step("cacheRead") {
             let (f, index, at, r) = try locate(block)
             guard r.block.reads.indices.contains(readIndex), !scope.isEmpty, index.entries[at].parent >= 0
             else {
                 throw failure(
                     "SCH080", "cacheRead: `\(r.block.name)` reads \(r.block.reads.count) buffers", r,
+                    expected: "a scope, and one of " + numbered(r.block.reads),
                     actual: "index \(readIndex), scope \"\(scope)\"")
             }
             let region = r.block.reads[readIndex]
             let source = region.buffer
             if r.block.writes.contains(where: { $0.buffer === source }) {
-                throw failure("SCH080", "cacheRead: `\(r.block.name)` writes \(source.name) itself", r)
+                throw failure(
+                    "SCH080", "cacheRead: `\(r.block.name)` writes \(source.name) itself", r,
+                    expected: "one of "
+                        + listed(
+                            r.block.reads.map(\.buffer).filter { b in
+                                !r.block.writes.contains { $0.buffer === b }
+                            }.map(\.name)))
             }
             // As far out as no writer of the source is below.
             var place = at
@@ -127,6 +134,86 @@ extension Schedule {
         }
     }
 
+    /// As `cacheRead(_:_:_:)`; the blocks `readers` read from the same copy, which then holds the whole buffer and
+    /// stands before the first of all.
+    ///
+    /// Errors: as there, for a reader that does not read the buffer, or is in another scope.
+    @discardableResult
+    public func cacheRead(_ block: BlockRV, _ readIndex: Int, _ scope: String, readers: [BlockRV]) throws
+        -> BlockRV
+    {
+        if readers.isEmpty { return try cacheRead(block, readIndex, scope) }
+        return try step("cacheRead") {
+            let (f, index, at, r) = try locate(block)
+            guard r.block.reads.indices.contains(readIndex), !scope.isEmpty, index.entries[at].parent >= 0
+            else {
+                throw failure(
+                    "SCH080", "cacheRead: `\(r.block.name)` reads \(r.block.reads.count) buffers", r,
+                    expected: "a scope, and one of " + numbered(r.block.reads),
+                    actual: "index \(readIndex), scope \"\(scope)\"")
+            }
+            let source = r.block.reads[readIndex].buffer
+            let cache = scopedBuffer(source, scope)
+            var entries = [at]
+            var changes: [Int: Stmt?] = [:]
+            for b in readers {
+                let (g, _, i, x) = try locate(b)
+                guard g == f, index.scope(of: i) == index.scope(of: at),
+                    x.block.reads.contains(where: { $0.buffer === source })
+                else {
+                    throw failure(
+                        "SCH080",
+                        "cacheRead: `\(x.block.name)` does not read \(source.name) in the same scope", x,
+                        expected: "some of "
+                            + listed(readersOf(source, index, index.scope(of: at)).map(\.block.name)))
+                }
+                if !entries.contains(i) { entries.append(i) }
+            }
+            for i in entries {
+                guard let x = index.realize(i) else { continue }
+                if x.block.writes.contains(where: { $0.buffer === source }) {
+                    throw failure(
+                        "SCH080", "cacheRead: `\(x.block.name)` writes \(source.name) itself", x,
+                        expected: "readers that do not write it")
+                }
+                guard let changed = substitute(x.block, [:], buffers: [source: cache]) as? Block else {
+                    continue
+                }
+                changes[i] = BlockRealize(x.iterValues, predicate: x.predicate, changed)
+            }
+            // Before the outermost statement that holds the first reader, after all writers.
+            var place = entries.min() ?? at
+            while index.entries[place].parent > index.scope(of: at),
+                index.entries[index.entries[place].parent].stmt.stmtKind != .seq
+                    || !index.loopsAbove(index.entries[place].parent).isEmpty
+            { place = index.entries[place].parent }
+            let name = freshBlockName(f, cache.name)
+            let copy = copyNest(
+                name, from: source, to: cache, source.shape.map { _ in nil }, index.arith.copy())
+            guard let scopeName = index.realize(index.scope(of: at))?.block.name else {
+                internalError("cacheRead lost its scope")
+            }
+            let first = StmtIndex(index.replacing(changes))
+            let function = placing(
+                first, place, [copy, first.entries[place].stmt], allocating: cache, scopeName: scopeName)
+            let checked = StmtIndex(function)
+            if let i = checked.blockAt[name] { try checkDependencies(checked, i) }
+            commit(f, function)
+            let result = newBlock(f, name)
+            record(
+                "cacheRead", [.block(block.id)] + readers.map { .block($0.id) },
+                [(key: "readIndex", value: .int(readIndex)), (key: "scope", value: .string(scope))],
+                outputs: [.block(result.id)])
+            return result
+        }
+    }
+
+    private func readersOf(_ b: Buffer, _ index: StmtIndex, _ scope: Int) -> [BlockRealize] {
+        index.blocksBelow(max(scope, 0)).compactMap { i in
+            index.realize(i).flatMap { x in x.block.reads.contains { $0.buffer === b } ? x : nil }
+        }
+    }
+
     // MARK: cacheWrite
 
     /// Makes `block` write one of its results into a buffer in `scope` first; returns the block that copies
@@ -136,12 +223,13 @@ extension Schedule {
     /// Errors: SCH081 no such write, several writers, or a result read before the copy could be made.
     @discardableResult
     public func cacheWrite(_ block: BlockRV, _ writeIndex: Int, _ scope: String) throws -> BlockRV {
-        try within("primitive: cacheWrite") {
+        try step("cacheWrite") {
             let (f, index, at, r) = try locate(block)
             guard r.block.writes.indices.contains(writeIndex), !scope.isEmpty, index.entries[at].parent >= 0
             else {
                 throw failure(
                     "SCH081", "cacheWrite: `\(r.block.name)` writes \(r.block.writes.count) buffers", r,
+                    expected: "a scope, and one of " + numbered(r.block.writes),
                     actual: "index \(writeIndex), scope \"\(scope)\"")
             }
             let region = r.block.writes[writeIndex]
@@ -149,10 +237,13 @@ extension Schedule {
             if let other = otherWriters(index, at, result).first {
                 throw failure(
                     "SCH081", "cacheWrite: \(result.name) is also written by `\(other.block.name)`", r,
-                    hint: "cacheWrite before decomposeReduction")
+                    expected: "one writer", hint: "cacheWrite before decomposeReduction"
+                ).marking(other)
             }
             if r.block.reads.contains(where: { $0.buffer === result }) {
-                throw failure("SCH081", "cacheWrite: `\(r.block.name)` updates \(result.name) in place", r)
+                throw failure(
+                    "SCH081", "cacheWrite: `\(r.block.name)` updates \(result.name) in place", r,
+                    expected: "a block that does not read what it writes")
             }
             let reduction = bindingVariables(r, { $0 != .dataParallel })
             let arith = index.arith.copy()
@@ -198,7 +289,10 @@ extension Schedule {
                 return rv
             }
             throw failure(
-                "SCH081", "cacheWrite: there is no place where \(result.name) is complete and not yet read", r
+                "SCH081", "cacheWrite: there is no place where \(result.name) is complete and not yet read",
+                r,
+                expected: "a place outside the reduction loops before all readers",
+                hint: "cacheWrite before computeAt"
             )
         }
     }

@@ -59,16 +59,30 @@ extension Schedule {
         _ primitive: String
     ) throws {
         guard index.scope(of: at) == index.scope(of: target), index.entries[at].parent >= 0 else {
-            throw failure("SCH070", "\(primitive): the block and the loop are not in one scope", r)
+            throw failure("SCH070", "\(primitive): the block and the loop are not in one scope", r).marking(l)
         }
+        try requireOwnDomain(f, index, at, r, primitive)
+        guard l.forKind != .vectorized else {
+            throw failure(
+                "SCH073", "\(primitive): loop \(l.loopVar.name) is vectorized", l,
+                hint: "vectorize after moving blocks")
+        }
+    }
+
+    /// What moving a block, its loops made anew, asks of it.
+    func requireOwnDomain(_ f: Int, _ index: StmtIndex, _ at: Int, _ r: BlockRealize, _ primitive: String)
+        throws
+    {
         for v in r.block.iterVars where v.iterType != .dataParallel && v.iterType != .commReduce {
             throw failure(
                 "SCH071",
                 "\(primitive): the iterations of `\(r.block.name)` over \(v.variable.name) are "
-                    + "\(v.iterType.rawValue)", r)
+                    + "\(v.iterType.rawValue)", r, expected: "spatial and reduction variables only")
         }
         if functions[f].partial.contains(r.block.name) {
-            throw failure("SCH062", "\(primitive): the predicate of `\(r.block.name)` leaves elements out", r)
+            throw failure(
+                "SCH062", "\(primitive): the predicate of `\(r.block.name)` leaves elements out", r,
+                expected: "a block that visits all of its domain")
         }
         for w in r.block.writes {
             if r.block.reads.contains(where: { $0.buffer === w.buffer }) {
@@ -78,11 +92,10 @@ extension Schedule {
             }
             if let other = otherWriters(index, at, w.buffer).first {
                 throw failure(
-                    "SCH072", "\(primitive): \(w.buffer.name) is also written by `\(other.block.name)`", r)
+                    "SCH072", "\(primitive): \(w.buffer.name) is also written by `\(other.block.name)`", r,
+                    expected: "one writer of \(w.buffer.name)"
+                ).marking(other)
             }
-        }
-        guard l.forKind != .vectorized else {
-            throw failure("SCH073", "\(primitive): loop \(l.loopVar.name) is vectorized", l)
         }
     }
 
@@ -111,7 +124,24 @@ extension Schedule {
     /// in-place update or several writers, SCH073 a vectorized loop, SCH074 a consumer outside the loop,
     /// SCH020 to SCH022 dependencies.
     public func computeAt(_ block: BlockRV, _ loop: LoopRV) throws {
-        try within("primitive: computeAt") {
+        try step("computeAt") {
+            if handles.indices.contains(loop.id) {
+                // What `sampleComputeLocation` drew may be no loop.
+                switch handles[loop.id] {
+                case .root:
+                    record("computeAt", [.block(block.id), .loop(loop.id)])
+                    return
+                case .inlined:
+                    let before = recording
+                    recording = false
+                    defer { recording = before }
+                    try computeInline(block)
+                    recording = before
+                    record("computeAt", [.block(block.id), .loop(loop.id)])
+                    return
+                default: break
+                }
+            }
             let (f, index, at, r) = try locate(block)
             let (g, _, target, l) = try locate(loop)
             guard f == g else { throw failure("SCH070", "computeAt: the loop is of another function", l) }
@@ -119,14 +149,20 @@ extension Schedule {
             for w in r.block.writes { try requireInternal(index, w.buffer, r, "computeAt") }
             let users = consumers(index, at)
             guard !users.isEmpty else {
-                throw failure("SCH074", "computeAt: nothing reads `\(r.block.name)`", r)
+                throw failure(
+                    "SCH074", "computeAt: nothing reads `\(r.block.name)`", r,
+                    expected: "a block that others read")
             }
             for u in users where u < target || u >= index.entries[target].end {
                 throw failure(
                     "SCH074",
                     "computeAt: block `\(index.realize(u)?.block.name ?? "")` reads "
                         + "`\(r.block.name)` outside "
-                        + "loop \(l.loopVar.name)", l)
+                        + "loop \(l.loopVar.name)", l
+                ).marking(index.realize(u), "a reader").expecting {
+                    "one of the loops "
+                        + listed(self.acceptedLoops(self.loopVariables(f), f) { try $0.computeAt(block, $1) })
+                }
             }
             let names = users.compactMap { index.realize($0)?.block.name }
             let rest = StmtIndex(index.replacing(at, with: nil))
@@ -191,7 +227,7 @@ extension Schedule {
     /// Errors: SCH070 to SCH073 as `computeAt`, SCH075 no producer below the loop, SCH020 to SCH022
     /// dependencies, such as a loop inside the producer's reduction.
     public func reverseComputeAt(_ block: BlockRV, _ loop: LoopRV) throws {
-        try within("primitive: reverseComputeAt") {
+        try step("reverseComputeAt") {
             let (f, index, at, r) = try locate(block)
             let (g, _, target, l) = try locate(loop)
             guard f == g else {
@@ -203,7 +239,14 @@ extension Schedule {
                 throw failure(
                     "SCH075",
                     "reverseComputeAt: nothing that `\(r.block.name)` reads is computed under loop "
-                        + "\(l.loopVar.name)", l)
+                        + "\(l.loopVar.name)", l
+                ).marking(r).expecting {
+                    "one of the loops "
+                        + listed(
+                            self.acceptedLoops(self.loopVariables(f), f) {
+                                try $0.reverseComputeAt(block, $1)
+                            })
+                }
             }
             let names = made.compactMap { index.realize($0)?.block.name }
             let rest = StmtIndex(index.replacing(at, with: nil))
@@ -278,7 +321,10 @@ extension Schedule {
                 throw failure(
                     "SCH040",
                     "the iterations of the \(l.forKind.rawValue) loop \(l.loopVar.name) would not be "
-                        + "independent in `\(name)`", l)
+                        + "independent in `\(name)`", l,
+                    expected: "a loop that is serial, or that the block runs over",
+                    hint: "move blocks first, then set the kinds of loops", in: index.function
+                ).marking(r)
             }
         }
     }

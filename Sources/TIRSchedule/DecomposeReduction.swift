@@ -11,16 +11,20 @@ extension Schedule {
     /// reduction loop, SCH084 a loop or predicate that mixes spatial and reduction variables.
     @discardableResult
     public func decomposeReduction(_ block: BlockRV, _ loop: LoopRV) throws -> BlockRV {
-        try within("primitive: decomposeReduction") {
+        try step("decomposeReduction") {
             let (f, index, at, r) = try locate(block)
             let (g, _, target, l) = try locate(loop)
             guard let initial = r.block.initial else {
-                throw failure("SCH082", "decomposeReduction: `\(r.block.name)` has no init", r)
+                throw failure(
+                    "SCH082", "decomposeReduction: `\(r.block.name)` has no init", r,
+                    expected: "a reduction that initialises its result")
             }
             let loops = index.loopsAbove(at)
             guard f == g, let first = loops.firstIndex(where: { $0.loopVar === l.loopVar }) else {
                 throw failure(
-                    "SCH083", "decomposeReduction: loop \(l.loopVar.name) is not around `\(r.block.name)`", l)
+                    "SCH083", "decomposeReduction: loop \(l.loopVar.name) is not around `\(r.block.name)`", l,
+                    expected: "one of the loops " + names(loops)
+                ).marking(r)
             }
             let reduction = bindingVariables(r, { $0 == .commReduce })
             let spatial = bindingVariables(r, { $0 == .dataParallel })
@@ -28,12 +32,20 @@ extension Schedule {
                 throw failure(
                     "SCH083",
                     "decomposeReduction: loop \(l.loopVar.name) runs inside the reduction loop "
-                        + "\(outer.loopVar.name), the init would be repeated", outer)
+                        + "\(outer.loopVar.name), the init would be repeated", outer,
+                    expected: "one of the loops "
+                        + names(
+                            Array(
+                                loops.prefix(
+                                    through: loops.firstIndex { reduction.contains($0.loopVar) } ?? 0)))
+                ).marking(l)
             }
             for x in loops where reduction.contains(x.loopVar) && spatial.contains(x.loopVar) {
                 throw failure(
                     "SCH084",
-                    "decomposeReduction: loop \(x.loopVar.name) runs over spatial and reduction variables", x
+                    "decomposeReduction: loop \(x.loopVar.name) runs over spatial and reduction variables", x,
+                    expected: "loops over one kind of variables each",
+                    hint: "decompose before fusing the two kinds"
                 )
             }
             // A loop that the block does not use repeats it, which only the init makes harmless.
@@ -41,7 +53,8 @@ extension Schedule {
                 if !reduction.contains(x.loopVar) && !spatial.contains(x.loopVar) {
                     throw failure(
                         "SCH083",
-                        "decomposeReduction: loop \(x.loopVar.name) repeats `\(r.block.name)` as a whole", x)
+                        "decomposeReduction: loop \(x.loopVar.name) repeats `\(r.block.name)` as a whole", x,
+                        expected: "a loop inside of \(x.loopVar.name)")
                 }
             }
             let arith = index.arith.copy()
@@ -49,7 +62,8 @@ extension Schedule {
                 throw failure(
                     "SCH083",
                     "decomposeReduction: the loops from \(l.loopVar.name) down meet elements of "
-                        + "`\(r.block.name)` more than once", l)
+                        + "`\(r.block.name)` more than once", l, expected: "loops that meet each element once"
+                )
             }
             var map: [Var: PrimExpr] = [:]
             var initLoops: [For] = []
@@ -73,7 +87,8 @@ extension Schedule {
                 } else if gone.count != vars.count {
                     throw failure(
                         "SCH084",
-                        "decomposeReduction: the predicate \(c) mixes spatial and reduction variables", r)
+                        "decomposeReduction: the predicate \(c) mixes spatial and reduction variables", r,
+                        expected: "predicates of one kind of variables each")
                 }
             }
             var iters: [IterVar] = []

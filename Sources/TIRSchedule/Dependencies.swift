@@ -20,15 +20,26 @@ func checkDependencies(_ index: StmtIndex, _ at: Int) throws {
 /// Checks the dependencies among all blocks below entry `top`, such as a loop about to run in parallel.
 func checkDependencies(below top: Int, _ index: StmtIndex) throws {
     let blocks = index.blocksBelow(top)
+    if blocks.count < 2 { return }
+    // Only pairs that share a buffer: a big function has many blocks that do not.
+    var readers: [Buffer: [Int]] = [:]
+    for r in blocks {
+        for x in index.realize(r)?.block.reads ?? [] where readers[x.buffer]?.last != r {
+            readers[x.buffer, default: []].append(r)
+        }
+    }
     for w in blocks {
-        for r in blocks where r != w {
-            guard let a = index.realize(w), let b = index.realize(r) else { continue }
-            try checkPair(index, writer: w, a, reader: r, b)
+        guard let a = index.realize(w) else { continue }
+        var seen: Set<Int> = []
+        for x in a.block.writes {
+            for r in readers[x.buffer] ?? [] where r != w && seen.insert(r).inserted {
+                if let b = index.realize(r) { try checkPair(index, writer: w, a, reader: r, b) }
+            }
         }
     }
 }
 
-private func checkPair(
+func checkPair(
     _ index: StmtIndex, writer: Int, _ w: BlockRealize, reader: Int, _ r: BlockRealize
 ) throws {
     for written in w.block.writes {
@@ -37,8 +48,9 @@ private func checkPair(
             throw failure(
                 "SCH020",
                 "block `\(r.block.name)` would read \(written.buffer.name) before "
-                    + "`\(w.block.name)` has written it",
-                index.function.body)
+                    + "`\(w.block.name)` has written it", r,
+                expected: "`\(w.block.name)` before `\(r.block.name)`", in: index.function
+            ).marking(w, "the writer")
         }
         let above = index.loopsAbove(writer)
         let readerLoops = index.loopsAbove(reader)
@@ -53,9 +65,13 @@ private func checkPair(
                 "SCH021",
                 "block `\(r.block.name)` would read \(written.buffer.name) inside the reduction loop "
                     + "\(f.loopVar.name) of `\(w.block.name)`, before the sum is complete", f,
-                hint: "place it under a loop outside all reduction loops, or reorder those inward")
+                expected: "a loop outside all reduction loops: "
+                    + names(Array(above.prefix { !reduction.contains($0.loopVar) })),
+                hint: "place it there, or reorder the reduction loops inward", in: index.function
+            ).marking(r, "the reader")
         }
         let outer = above[shared - 1]
+        try checkRuns(index, written, w, Array(above.prefix(shared)), Array(above.dropFirst(shared)), r)
         guard
             covers(
                 index.arith, written, w, Array(above.dropFirst(shared)), read, r,
@@ -65,8 +81,43 @@ private func checkPair(
                 "SCH022",
                 "an iteration of \(outer.loopVar.name) would not write all that block "
                     + "`\(r.block.name)` reads of \(written.buffer.name) in it", outer,
-                expected: "the region written by `\(w.block.name)` to cover the region read")
+                expected: "the region written by `\(w.block.name)` to cover the region read",
+                hint: "keep `\(r.block.name)` outside the loops that divide what it reads", in: index.function
+            ).marking(w, "writes \(written)").marking(r, "reads \(read)")
         }
+    }
+}
+
+/// A predicate may leave the writer out of whole iterations of the shared loops: then the reader must be left out of
+/// them, too. Where the region written tells these iterations apart, comparing regions is enough; a dimension of one
+/// element does not tell.
+private func checkRuns(
+    _ index: StmtIndex, _ written: BufferRegion, _ w: BlockRealize, _ shared: [For], _ own: [For],
+    _ r: BlockRealize
+) throws {
+    if w.predicate.isTrue { return }
+    let map = blockMap(w)
+    let seen = written.region.reduce(into: Set<Var>()) {
+        $0.formUnion(variables(index.arith.simplify(substitute($1.min, map))))
+    }
+    var first: [Var: PrimExpr] = [:]
+    for l in own { first[l.loopVar] = l.min }
+    let sharedVars = Set(shared.map(\.loopVar))
+    let known = conjuncts(r.predicate)
+    for c in conjuncts(w.predicate) {
+        let best = index.arith.simplify(substitute(c, first))
+        let hidden = variables(best).intersection(sharedVars).subtracting(seen)
+        if best.isTrue || hidden.isEmpty
+            || known.contains(where: { sameExpr(index.arith.simplify($0), best) })
+        {
+            continue
+        }
+        throw failure(
+            "SCH022",
+            "block `\(r.block.name)` would run in iterations in which the predicate \(c) leaves out "
+                + "`\(w.block.name)`, whose \(written.buffer.name) it reads", shared[shared.count - 1],
+            expected: "a loop whose iterations all run `\(w.block.name)`", in: index.function
+        ).marking(w, "writes \(written)").marking(r, "the reader")
     }
 }
 

@@ -22,7 +22,7 @@ private final class LoadReplacer: StmtExprMutator {
 }
 
 /// Brings the indices and conditions of a block's body to normal form.
-private final class IndexSimplifier: StmtExprMutator {
+final class IndexSimplifier: StmtExprMutator {
     let arith: ArithContext
 
     init(_ block: Block) {
@@ -59,10 +59,13 @@ extension Schedule {
             r.block.matchBuffers.isEmpty
         else {
             throw failure(
-                "SCH061", "\(primitive): the body of `\(r.block.name)` is not one store", r)
+                "SCH061", "\(primitive): the body of `\(r.block.name)` is not one store", r,
+                expected: "B[…] = value")
         }
         if functions[f].partial.contains(r.block.name) {
-            throw failure("SCH062", "\(primitive): the predicate of `\(r.block.name)` leaves elements out", r)
+            throw failure(
+                "SCH062", "\(primitive): the predicate of `\(r.block.name)` leaves elements out", r,
+                expected: "a block that visits all of its domain")
         }
         return store
     }
@@ -103,7 +106,13 @@ extension Schedule {
     ) throws -> BlockRealize {
         if StmtIndex.containsRealize(r.block.body) {
             throw failure(
-                "SCH064", "block `\(r.block.name)` holds blocks of its own; inline before blockize", r)
+                "SCH064", "block `\(r.block.name)` holds blocks of its own", r,
+                expected: "a consumer that is one statement", hint: "inline before blockize")
+        }
+        if !isTransparent(r.block) {
+            throw failure(
+                "SCH064", "block `\(r.block.name)` accesses \(buffer.name) through a view or a pointer", r,
+                expected: "a consumer of plain loads", hint: "inline before tensorize")
         }
         let m = LoadReplacer(buffer, value)
         let tidy = IndexSimplifier(r.block)
@@ -123,7 +132,7 @@ extension Schedule {
     /// SCH062 a predicate, SCH063 a result of the function, SCH064 a consumer with inner blocks, SCH065 no
     /// consumer, or several writers, SCH020 an input that is overwritten in between.
     public func computeInline(_ block: BlockRV) throws {
-        try within("primitive: computeInline") {
+        try step("computeInline") {
             let (f, index, at, r) = try locate(block)
             let store = try onlyStore(f, r, "computeInline")
             try requireInternal(index, store.buffer, r, "computeInline")
@@ -132,7 +141,10 @@ extension Schedule {
                 throw failure(
                     "SCH065",
                     "computeInline: \(store.buffer.name) needs a reader, and `\(r.block.name)` as its only "
-                        + "writer", r)
+                        + "writer", r, expected: "one writer and at least one reader",
+                    actual: "readers: " + listed(users.compactMap { index.realize($0)?.block.name })
+                        + "; other writers: "
+                        + listed(otherWriters(index, at, store.buffer).map(\.block.name)))
             }
             var vars: [Var?] = []
             for (i, d) in zip(store.indices, store.buffer.shape) {
@@ -146,36 +158,39 @@ extension Schedule {
                     throw failure(
                         "SCH061",
                         "computeInline: the store of `\(r.block.name)` is not indexed by distinct variables",
-                        r)
+                        r,
+                        expected: "a different one of "
+                            + listed(r.block.iterVars.map { $0.variable.name }) + " as each index",
+                        actual: "\(i)",
+                        hint: "reverseComputeInline puts the reader into this block instead")
                 }
             }
             guard loads(of: store.buffer, in: store).isEmpty else {
-                throw failure("SCH061", "computeInline: `\(r.block.name)` reads what it writes", r)
+                throw failure(
+                    "SCH061", "computeInline: `\(r.block.name)` reads what it writes", r,
+                    expected: "a value of other buffers")
             }
             let free = Set(r.block.iterVars.map(\.variable)).subtracting(vars.compactMap { $0 })
             for v in r.block.iterVars where free.contains(v.variable) && v.dom.extent.asInt != 1 {
                 throw failure(
                     "SCH061",
-                    "computeInline: \(v.variable.name) does not index the store of `\(r.block.name)`", r)
+                    "computeInline: \(v.variable.name) does not index the store of `\(r.block.name)`", r,
+                    expected: "a store indexed by all variables")
             }
             var constant: [Var: PrimExpr] = [:]
             for v in r.block.iterVars where free.contains(v.variable) { constant[v.variable] = v.dom.min }
             let body = substitute(store.value, constant)
-            var function = index.function
             let names = users.compactMap { index.realize($0)?.block.name }
-            for name in names {
-                let now = StmtIndex(function)
-                guard let i = now.blockAt[name], let c = now.realize(i) else { continue }
-                let new = try inlined(c, store.buffer) { indices in
+            var changes: [Int: Stmt?] = [at: nil]
+            for u in users {
+                guard let c = index.realize(u) else { continue }
+                changes[u] = try inlined(c, store.buffer) { indices in
                     var map: [Var: PrimExpr] = [:]
                     for (v, e) in zip(vars, indices) { if let v { map[v] = e } }
                     return substitute(body, map)
                 }
-                function = now.replacing(i, with: new)
             }
-            let without = StmtIndex(function)
-            if let i = without.blockAt[r.block.name] { function = without.replacing(i, with: nil) }
-            function = removingAllocation(function, store.buffer)
+            let function = removingAllocation(index.replacing(changes), store.buffer)
             let checked = StmtIndex(function)
             for name in names { if let i = checked.blockAt[name] { try checkDependencies(checked, i) } }
             commit(f, function)
@@ -192,10 +207,10 @@ extension Schedule {
     /// Errors: as `computeInline`; SCH066 other readers or writers of the buffer between, SCH067 indices that
     /// are no bijection.
     public func reverseComputeInline(_ block: BlockRV) throws {
-        try within("primitive: reverseComputeInline") {
+        try step("reverseComputeInline") {
             let (f, index, at, r) = try locate(block)
             let store = try onlyStore(f, r, "reverseComputeInline")
-            var last: ApusError?
+            var last: Refusal?
             // The producer is the one among those of the block's inputs that allows it.
             for p in producers(index, at).reversed() {
                 do {
@@ -203,13 +218,14 @@ extension Schedule {
                     commit(f, function)
                     record("reverseComputeInline", [.block(block.id)])
                     return
-                } catch let e as ApusError {
+                } catch let e as Refusal {
                     last = last ?? e
                 }
             }
             throw last
                 ?? failure(
-                    "SCH066", "reverseComputeInline: `\(r.block.name)` reads nothing computed before it", r)
+                    "SCH066", "reverseComputeInline: `\(r.block.name)` reads nothing computed before it", r,
+                    expected: "a producer in the same scope")
         }
     }
 
@@ -229,12 +245,16 @@ extension Schedule {
             throw failure(
                 "SCH066",
                 "reverseComputeInline: \(buffer.name) has other readers or writers than "
-                    + "`\(producer.block.name)` and `\(r.block.name)`", r)
+                    + "`\(producer.block.name)` and `\(r.block.name)`", r,
+                expected: "one reader and one writer",
+                actual: "readers: " + listed(users.compactMap { index.realize($0)?.block.name })
+            ).marking(producer, "the producer")
         }
         let uses = loads(of: buffer, in: store)
         guard let first = uses.first, uses.allSatisfy({ sameExprs($0.indices, first.indices) }) else {
             throw failure(
-                "SCH067", "reverseComputeInline: `\(r.block.name)` reads \(buffer.name) in several places", r)
+                "SCH067", "reverseComputeInline: `\(r.block.name)` reads \(buffer.name) in several places", r,
+                expected: "one form of indices", actual: listed(uses.map { "\($0)" }))
         }
         let arith = ArithContext()
         for v in producer.block.iterVars { arith.bind(v.variable, v.dom) }
@@ -260,7 +280,8 @@ extension Schedule {
             throw failure(
                 "SCH067",
                 "reverseComputeInline: `\(producer.block.name)` does not write all of \(buffer.name)",
-                producer)
+                producer, expected: "a producer of every element",
+                actual: "\(BufferRegion(buffer, point: made.indices))")
         }
         let replace = LoadReplacer(buffer) { _ in made.value }
         // The consumer's variables first: what is put in afterwards speaks of the producer's.
@@ -382,11 +403,14 @@ func inverseBijection(
 
 /// Whether different iterations of `loops` give a block's spatial variables different values: then a reduction meets
 /// each of its elements once, however the loops are ordered.
-func visitsOnce(_ r: BlockRealize, _ loops: [For], _ arith: ArithContext) -> Bool {
+func visitsOnce(
+    _ r: BlockRealize, _ loops: [For], _ arith: ArithContext,
+    of kinds: (IterVarType) -> Bool = { $0 == .dataParallel }
+) -> Bool {
     let relaxed = Relaxation(loops, arith)
     var indices: [PrimExpr] = []
     var shape: [PrimExpr] = []
-    for (v, e) in zip(r.block.iterVars, r.iterValues) where v.iterType == .dataParallel {
+    for (v, e) in zip(r.block.iterVars, r.iterValues) where kinds(v.iterType) {
         var sum = Affine(0)
         sum.terms = arith.affine(e).terms.filter { relaxed.touches($0.atom) }
         if sum.terms.isEmpty { continue }

@@ -24,10 +24,12 @@ extension Schedule {
     }
 
     private func setKind(_ loop: LoopRV, _ kind: ForKind, _ name: String) throws {
-        try within("primitive: \(name)") {
+        try step(name) {
             let (f, index, at, l) = try locate(loop)
             guard l.forKind == .serial || l.forKind == kind else {
-                throw failure("SCH041", "loop \(l.loopVar.name) is already \(l.forKind.rawValue)", l)
+                throw failure(
+                    "SCH041", "loop \(l.loopVar.name) is already \(l.forKind.rawValue)", l,
+                    expected: "a serial loop")
             }
             if kind != .parallel, l.extent.asInt == nil {
                 throw failure(
@@ -44,7 +46,10 @@ extension Schedule {
                         throw failure(
                             "SCH042",
                             "loops \(other.loopVar.name) and \(l.loopVar.name) would be parallel, one "
-                                + "inside the other", i < at ? other : l, hint: "fuse them")
+                                + "inside the other", i < at ? other : l,
+                            expected: "one parallel loop around a block",
+                            hint: "fuse them"
+                        ).marking(i < at ? l : other)
                     }
                 }
             }
@@ -53,21 +58,38 @@ extension Schedule {
         }
     }
 
+    /// The axes that `bind` knows.
+    public static let threadTags = [
+        "blockIdx.x", "blockIdx.y", "blockIdx.z", "threadIdx.x", "threadIdx.y", "threadIdx.z", "vthread",
+        "vthread.x",
+        "vthread.y", "vthread.z", "cthread",
+    ]
+
     /// Binds a loop to a hardware thread axis such as `blockIdx.x`. Errors as `parallel`; SCH044: not an
     /// axis.
     public func bind(_ loop: LoopRV, thread: String) throws {
-        try within("primitive: bind") {
+        try step("bind") {
             let (f, index, at, l) = try locate(loop)
-            let known = thread.hasPrefix("blockIdx.") || thread.hasPrefix("threadIdx.")
-            let axis =
-                known && ["x", "y", "z"].contains(thread.split(separator: ".").last.map(String.init) ?? "")
-            guard axis || thread.hasPrefix("vthread") else {
+            guard Schedule.threadTags.contains(thread) else {
                 throw failure(
                     "SCH044", "`\(thread)` is not a thread axis", l,
-                    expected: "blockIdx.{x,y,z}, threadIdx.{x,y,z} or vthread")
+                    expected: "one of " + listed(Schedule.threadTags))
             }
             guard l.forKind == .serial else {
-                throw failure("SCH041", "loop \(l.loopVar.name) is already \(l.forKind.rawValue)", l)
+                throw failure(
+                    "SCH041", "loop \(l.loopVar.name) is already \(l.forKind.rawValue)", l,
+                    expected: "a serial loop")
+            }
+            // One axis has one extent, and two loops of a nest cannot share it: they would run together.
+            for x in index.loopsAbove(at)
+                + index.entries[at..<index.entries[at].end].compactMap({ $0.stmt as? For })
+            where x !== l && x.threadBinding?.threadTag == thread && !thread.hasPrefix("vthread")
+                && thread != "cthread"
+            {
+                throw failure(
+                    "SCH044", "bind: loop \(x.loopVar.name) of the same nest is bound to \(thread)", l,
+                    expected: "one of " + listed(Schedule.threadTags.filter { $0 != thread })
+                ).marking(x)
             }
             // Threads of one block may cooperate in a reduction; everything else must be independent.
             if !thread.hasPrefix("threadIdx.") { try requireIndependent(index, at, l, "bind") }
@@ -84,7 +106,9 @@ extension Schedule {
 
     private func requireIndependent(_ index: StmtIndex, _ at: Int, _ l: For, _ name: String) throws {
         if let loose = index.looseStatement(below: at) {
-            throw failure("SCH040", "a statement outside any block may depend on other iterations", loose)
+            throw failure(
+                "SCH040", "a statement outside any block may depend on other iterations", loose,
+                expected: "blocks only below loop \(l.loopVar.name)")
         }
         for b in index.blocksBelow(at) {
             guard let r = index.realize(b) else { continue }
@@ -92,7 +116,9 @@ extension Schedule {
                 throw failure(
                     "SCH040",
                     "\(name): the iterations of \(l.loopVar.name) combine in the reduction "
-                        + "`\(r.block.name)`", l, expected: "a loop of independent (spatial) iterations",
+                        + "`\(r.block.name)`", l,
+                    expected: "a loop of independent (spatial) iterations: "
+                        + names(independentLoops(index, b, r)),
                     hint: "rfactor makes a reduction loop spatial")
             }
             // A loop that a block does not use repeats the same writes, which is only safe for memory that is
@@ -104,19 +130,42 @@ extension Schedule {
                     throw failure(
                         "SCH040",
                         "\(name): every iteration of \(l.loopVar.name) writes the same elements of "
-                            + "\(w.buffer.name)", l)
+                            + "\(w.buffer.name)", l,
+                        expected: "a loop that `\(r.block.name)` runs over: "
+                            + names(independentLoops(index, b, r))
+                    ).marking(r)
                 }
             }
         }
         try checkDependencies(below: at, index)
     }
 
+    /// The loops around a block whose iterations it does not combine.
+    private func independentLoops(_ index: StmtIndex, _ at: Int, _ r: BlockRealize) -> [For] {
+        let reduction = bindingVariables(r, { $0 != .dataParallel })
+        let spatial = bindingVariables(r, { $0 == .dataParallel })
+        return index.loopsAbove(at).filter { spatial.contains($0.loopVar) && !reduction.contains($0.loopVar) }
+    }
+
     // MARK: Annotations
 
-    /// Sets an annotation of a block.
+    /// What a trace cannot write is no annotation of a schedule.
+    private func requirePlain(_ value: AttrValue, _ s: Stmt) throws {
+        switch value {
+        case .node, .dtype:
+            throw failure(
+                "SCH052", "annotate: the value cannot be part of a trace", s,
+                expected: "a number, a string, a truth value or a list of these", actual: "\(value)")
+        case .list(let l): for v in l { try requirePlain(v, s) }
+        default: break
+        }
+    }
+
+    /// Sets an annotation of a block. SCH052 for a value that a trace cannot hold.
     public func annotate(_ block: BlockRV, _ key: String, _ value: AttrValue) throws {
-        try within("primitive: annotate") {
+        try step("annotate") {
             let (f, index, at, r) = try locate(block)
+            try requirePlain(value, r)
             let new = r.block.with(annotations: r.block.annotations.setting(key, value))
             commit(f, index.replacing(at, with: BlockRealize(r.iterValues, predicate: r.predicate, new)))
             record(
@@ -127,8 +176,9 @@ extension Schedule {
 
     /// Sets an annotation of a loop.
     public func annotate(_ loop: LoopRV, _ key: String, _ value: AttrValue) throws {
-        try within("primitive: annotate") {
+        try step("annotate") {
             let (f, index, at, l) = try locate(loop)
+            try requirePlain(value, l)
             commit(f, index.replacing(at, with: l.with(annotations: l.annotations.setting(key, value))))
             record(
                 "annotate", [.loop(loop.id)],
@@ -136,12 +186,34 @@ extension Schedule {
         }
     }
 
+    /// Sets an annotation of a block to a sampled integer.
+    public func annotate(_ block: BlockRV, _ key: String, _ value: IntRV) throws {
+        try step("annotate") {
+            let (f, index, at, r) = try locate(block)
+            let new = r.block.with(annotations: r.block.annotations.setting(key, .int(try self.value(value))))
+            commit(f, index.replacing(at, with: BlockRealize(r.iterValues, predicate: r.predicate, new)))
+            record("annotate", [.block(block.id), .int(value.id)], [(key: "key", value: .string(key))])
+        }
+    }
+
+    /// Sets an annotation of a loop to a sampled integer.
+    public func annotate(_ loop: LoopRV, _ key: String, _ value: IntRV) throws {
+        try step("annotate") {
+            let (f, index, at, l) = try locate(loop)
+            let number = AttrValue.int(try self.value(value))
+            commit(f, index.replacing(at, with: l.with(annotations: l.annotations.setting(key, number))))
+            record("annotate", [.loop(loop.id), .int(value.id)], [(key: "key", value: .string(key))])
+        }
+    }
+
     /// Removes an annotation of a block; SCH045 if it has none of that name.
     public func unannotate(_ block: BlockRV, _ key: String) throws {
-        try within("primitive: unannotate") {
+        try step("unannotate") {
             let (f, index, at, r) = try locate(block)
             guard r.block.annotations[key] != nil else {
-                throw failure("SCH045", "block `\(r.block.name)` has no annotation `\(key)`", r)
+                throw failure(
+                    "SCH045", "block `\(r.block.name)` has no annotation `\(key)`", r,
+                    expected: "one of " + listed(r.block.annotations.entries.map(\.key)))
             }
             let new = r.block.with(annotations: r.block.annotations.removing(key))
             commit(f, index.replacing(at, with: BlockRealize(r.iterValues, predicate: r.predicate, new)))
@@ -151,10 +223,12 @@ extension Schedule {
 
     /// Removes an annotation of a loop; SCH045 if it has none of that name.
     public func unannotate(_ loop: LoopRV, _ key: String) throws {
-        try within("primitive: unannotate") {
+        try step("unannotate") {
             let (f, index, at, l) = try locate(loop)
             guard l.annotations[key] != nil else {
-                throw failure("SCH045", "loop \(l.loopVar.name) has no annotation `\(key)`", l)
+                throw failure(
+                    "SCH045", "loop \(l.loopVar.name) has no annotation `\(key)`", l,
+                    expected: "one of " + listed(l.annotations.entries.map(\.key)))
             }
             commit(f, index.replacing(at, with: l.with(annotations: l.annotations.removing(key))))
             record("unannotate", [.loop(loop.id)], [(key: "key", value: .string(key))])
@@ -167,22 +241,25 @@ extension Schedule {
     public func storageAlign(
         _ block: BlockRV, writeIndex: Int = 0, axis: Int, factor: Int, offset: Int
     ) throws {
-        try within("primitive: storageAlign") {
+        try step("storageAlign") {
             let (f, index, at, r) = try locate(block)
             guard r.block.writes.indices.contains(writeIndex) else {
                 throw failure(
                     "SCH046", "block `\(r.block.name)` writes \(r.block.writes.count) buffers", r,
-                    actual: "\(writeIndex)")
+                    expected: numbered(r.block.writes), actual: "\(writeIndex)")
             }
             let buffer = r.block.writes[writeIndex].buffer
             guard axis >= 0, axis < buffer.rank, factor >= 1, offset >= 0 else {
                 throw failure(
                     "SCH046",
                     "storageAlign needs an axis of \(buffer.name), a positive factor, an offset >= 0", r,
+                    expected: "an axis in 0..<\(buffer.rank)",
                     actual: "axis \(axis), factor \(factor), offset \(offset)")
             }
             guard isInternal(index, buffer) else {
-                throw failure("SCH046", "the layout of \(buffer.name) is fixed: it is a parameter", r)
+                throw failure(
+                    "SCH046", "the layout of \(buffer.name) is fixed: it is a parameter", r,
+                    expected: "a buffer allocated in the function", hint: "cacheRead or cacheWrite makes one")
             }
             var list = r.block.annotations.ints("buffer_dim_align") ?? []
             list.append(contentsOf: [writeIndex, axis, factor, offset])
@@ -198,29 +275,27 @@ extension Schedule {
     }
 
     /// Whether a buffer is allocated by a block of the function.
-    func isInternal(_ index: StmtIndex, _ buffer: Buffer) -> Bool {
-        for e in index.entries {
-            if let r = e.stmt as? BlockRealize, r.block.allocBuffers.contains(where: { $0 === buffer }) {
-                return true
-            }
-        }
-        return false
-    }
+    func isInternal(_ index: StmtIndex, _ buffer: Buffer) -> Bool { index.allocated.contains(buffer) }
 
     /// Moves what a block writes into another memory scope, such as `local`. Errors: SCH047.
     public func setScope(_ block: BlockRV, writeIndex: Int = 0, scope: String) throws {
-        try within("primitive: setScope") {
+        try step("setScope") {
             let (f, index, at, r) = try locate(block)
             guard r.block.writes.indices.contains(writeIndex) else {
                 throw failure(
                     "SCH047", "block `\(r.block.name)` writes \(r.block.writes.count) buffers", r,
-                    actual: "\(writeIndex)")
+                    expected: numbered(r.block.writes), actual: "\(writeIndex)")
             }
             let old = r.block.writes[writeIndex].buffer
             guard isInternal(index, old) else {
-                throw failure("SCH047", "the memory of \(old.name) is given: it is a parameter", r)
+                throw failure(
+                    "SCH047", "the memory of \(old.name) is given: it is a parameter", r,
+                    expected: "a buffer allocated in the function", hint: "cacheWrite makes one")
             }
-            guard !scope.isEmpty else { throw failure("SCH047", "a memory scope needs a name", r) }
+            guard !scope.isEmpty else {
+                throw failure(
+                    "SCH047", "a memory scope needs a name", r, expected: "such as global, shared or local")
+            }
             _ = at
             let pointer = PointerType(PrimType(old.dtype), storageScope: scope == "global" ? "" : scope)
             let new = Buffer(

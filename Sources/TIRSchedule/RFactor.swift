@@ -4,62 +4,70 @@ import ApusSupport
 import ApusTIR
 
 extension Schedule {
-    /// Factors a reduction at one of its loops: partial results for each iteration of `loop` go to a new
-    /// buffer with one more dimension at `factorAxis`, computed by the returned block (`…_rf`), in which that
-    /// loop is spatial; the block itself then only combines the partial results.
+    /// Factors a reduction at one of its loops: partial results for each iteration of `loop` go to new buffers with
+    /// one more dimension at `factorAxis`, computed by the returned block (`…_rf`), in which that loop is spatial; the
+    /// block itself then only combines the partial results.
     ///
-    /// The reduction must be of the form `C[…] = C[…] op value` with op one of + * min max, starting from its
-    /// init. (After "rfactor" of Halide: Suriana et al., CGO 2017.)
+    /// The reduction is recognised by its body: `C[…] = C[…] op value` with op one of + * min max and or, or a
+    /// combination of tuples that `Reducers` knows (arg max, arg min, registered ones). Partial results start from the
+    /// neutral element, the combination from the block's init. (After "rfactor" of Halide: Suriana et al., CGO 2017.)
     ///
-    /// Errors: SCH085 a block that is no such reduction, SCH086 a loop that is not a reduction loop of one
-    /// block, SCH087 an axis that is out of range.
+    /// Errors: SCH062 a block that may not visit all of its domain, SCH085 a block that is no such reduction, SCH086 a
+    /// loop that is not a reduction loop of one block, SCH087 an axis that is out of range.
     @discardableResult
     public func rfactor(_ loop: LoopRV, factorAxis: Int) throws -> BlockRV {
-        try within("primitive: rfactor") {
+        try step("rfactor") {
             let (f, index, target, l) = try locate(loop)
             let below = index.blocksBelow(target)
             guard below.count == 1, let at = below.first, let r = index.realize(at) else {
-                throw failure("SCH086", "rfactor: loop \(l.loopVar.name) must be around one block", l)
+                throw failure(
+                    "SCH086", "rfactor: loop \(l.loopVar.name) must be around one block", l,
+                    actual: listed(below.compactMap { index.realize($0)?.block.name }))
             }
             let reduction = bindingVariables(r, { $0 == .commReduce })
             let spatial = bindingVariables(r, { $0 == .dataParallel })
+            let all = index.loopsAbove(at)
             guard reduction.contains(l.loopVar), !spatial.contains(l.loopVar),
                 r.block.iterVars.allSatisfy({ $0.iterType == .dataParallel || $0.iterType == .commReduce })
             else {
                 throw failure(
-                    "SCH086", "rfactor: \(l.loopVar.name) is not a reduction loop of `\(r.block.name)`", l)
+                    "SCH086", "rfactor: \(l.loopVar.name) is not a reduction loop of `\(r.block.name)`", l,
+                    expected: "one of its reduction loops: "
+                        + names(
+                            all.filter { reduction.contains($0.loopVar) && !spatial.contains($0.loopVar) }))
             }
-            guard let initial = r.block.initial as? BufferStore, let update = r.block.body as? BufferStore,
-                initial.buffer === update.buffer, sameExprs(initial.indices, update.indices),
-                r.block.writes.count == 1, let value = addend(update)
+            guard let form = ReductionForm(r.block), r.block.writes.count == form.outputs.count,
+                r.block.allocBuffers.isEmpty, r.block.matchBuffers.isEmpty
             else {
                 throw failure(
-                    "SCH085", "rfactor: the body of `\(r.block.name)` is not C[…] = C[…] op value", r,
-                    expected: "op one of +, *, min, max, and an init of the same element")
+                    "SCH085", "rfactor: the body of `\(r.block.name)` is no reduction that is known", r,
+                    expected: "an init, and C[…] = C[…] op value, of one of " + listed(Reducers.names),
+                    hint: "Reducers.register makes a combination known; rfactor before decomposeReduction")
             }
-            let out = update.buffer
             if functions[f].partial.contains(r.block.name) {
-                throw failure("SCH062", "rfactor: `\(r.block.name)` may not visit all of its domain", r)
-            }
-            guard factorAxis >= 0, factorAxis <= out.rank else {
                 throw failure(
-                    "SCH087", "rfactor: no such axis", r, expected: "0...\(out.rank)", actual: "\(factorAxis)"
-                )
+                    "SCH062", "rfactor: `\(r.block.name)` may not visit all of its domain", r,
+                    expected: "a block without a predicate of its own")
             }
-            guard l.min.isZero,
-                variables(l.extent).isDisjoint(with: Set(index.loopsAbove(at).map(\.loopVar))),
-                otherWriters(index, at, out).isEmpty
+            let rank = form.outputs[0].rank
+            guard factorAxis >= 0, factorAxis <= rank, form.outputs.allSatisfy({ $0.rank == rank }) else {
+                throw failure(
+                    "SCH087", "rfactor: no such axis", r, expected: "0...\(rank)", actual: "\(factorAxis)")
+            }
+            guard l.min.isZero, variables(l.extent).isDisjoint(with: Set(all.map(\.loopVar))),
+                form.outputs.allSatisfy({ otherWriters(index, at, $0).isEmpty })
             else {
                 throw failure(
-                    "SCH086", "rfactor: \(l.loopVar.name) must run from 0 to an extent fixed outside", l)
+                    "SCH086", "rfactor: \(l.loopVar.name) must run from 0 to an extent fixed outside", l,
+                    actual: "\(l.min)..<\(l.min) + \(l.extent)")
             }
 
-            // Partial results: the loop becomes a spatial variable, every other reduction loop a reduction
-            // variable.
-            var shape = out.shape
-            shape.insert(l.extent, at: factorAxis)
-            let partial = Buffer(
-                "\(out.name)_rf", shape, out.dtype, scope: out.scope, alignment: out.alignment)
+            // Partial results: the loop becomes a spatial variable, every other reduction loop a reduction variable.
+            let partials: [Buffer] = form.outputs.map { out in
+                var shape = out.shape
+                shape.insert(l.extent, at: factorAxis)
+                return Buffer("\(out.name)_rf", shape, out.dtype, scope: out.scope)
+            }
             let factor = Var("v\(l.loopVar.name)", dtype: l.loopVar.dtype)
             var iters: [IterVar] = []
             var values: [PrimExpr] = []
@@ -70,7 +78,7 @@ extension Schedule {
             }
             iters.append(IterVar(IRRange(extent: l.extent), factor, .dataParallel))
             values.append(l.loopVar)
-            for x in index.loopsAbove(at) where reduction.contains(x.loopVar) && x.loopVar !== l.loopVar {
+            for x in all where reduction.contains(x.loopVar) && x.loopVar !== l.loopVar {
                 if spatial.contains(x.loopVar) || !x.min.isZero {
                     throw failure("SCH086", "rfactor: loop \(x.loopVar.name) is spatial as well", x)
                 }
@@ -79,11 +87,11 @@ extension Schedule {
                 iters.append(IterVar(IRRange(extent: x.extent), v, .commReduce))
                 values.append(x.loopVar)
             }
-            var body: [Var: PrimExpr] = [:]
+            var bound: [Var: PrimExpr] = [:]
             for (v, e) in zip(r.block.iterVars, r.iterValues) where v.iterType == .commReduce {
-                body[v.variable] = substitute(e, inLoops)
+                bound[v.variable] = substitute(e, inLoops)
             }
-            // A bound of reduction variables must not skip the init: it guards the addend instead.
+            // A bound of reduction variables must not skip the init: it guards the values instead.
             var kept: [PrimExpr] = []
             var guards: [PrimExpr] = []
             for c in conjuncts(r.predicate) {
@@ -97,19 +105,22 @@ extension Schedule {
                         "SCH086", "rfactor: the predicate \(c) mixes spatial and reduction variables", r)
                 }
             }
-            let map = body
-            var addend = substitute(value, map)
-            if !guards.isEmpty { addend = ifThenElse(all(guards), addend, initial.value) }
-            var indices = update.indices
+            let map = bound
+            let sources: [PrimExpr] = zip(form.sources, form.reducer.identity).map { s, e in
+                let moved = substitute(s, map)
+                return guards.isEmpty ? moved : ifThenElse(ApusTIR.all(guards), moved, e)
+            }
+            var indices = form.indices
             indices.insert(factor, at: factorAxis)
             let rfName = freshBlockName(f, "\(r.block.name)_rf")
-            let kind = unsafeDowncast(update.value, to: BinaryExpr.self).kind
             let rf = withDetectedRegions(
                 Block(
                     rfName, iterVars: iters,
-                    body: BufferStore(partial, binary(kind, BufferLoad(partial, indices), addend), indices),
-                    initial: BufferStore(partial, initial.value, indices), annotations: r.block.annotations))
-            let rfRealize = BlockRealize(values, predicate: all(kept), rf)
+                    body: combination(form.reducer, partials, indices, sources),
+                    initial: SeqStmt.flat(
+                        zip(partials, form.reducer.identity).map { BufferStore($0, $1, indices) }),
+                    annotations: r.block.annotations))
+            let rfRealize = BlockRealize(values, predicate: ApusTIR.all(kept), rf)
 
             // Combination: the block's spatial variables and the factor, over loops of its own.
             var finalIters: [IterVar] = []
@@ -121,18 +132,19 @@ extension Schedule {
             }
             let again = Var("v\(l.loopVar.name)", dtype: l.loopVar.dtype)
             finalIters.append(IterVar(IRRange(extent: l.extent), again, .commReduce))
-            let finalIndices: [PrimExpr] = update.indices.map { substitute($0, finalMap) }
+            let finalIndices: [PrimExpr] = form.indices.map { substitute($0, finalMap) }
             var partialIndices = finalIndices
             partialIndices.insert(again, at: factorAxis)
+            let loads: [PrimExpr] = partials.map { BufferLoad($0, partialIndices) }
             let combine = withDetectedRegions(
                 Block(
                     r.block.name, iterVars: finalIters,
-                    body: BufferStore(
-                        out, binary(kind, BufferLoad(out, finalIndices), BufferLoad(partial, partialIndices)),
-                        finalIndices),
-                    initial: BufferStore(out, substitute(initial.value, finalMap), finalIndices),
+                    body: combination(form.reducer, form.outputs, finalIndices, loads),
+                    initial: SeqStmt.flat(
+                        zip(form.outputs, form.initial).map {
+                            BufferStore($0, substitute($1, finalMap), finalIndices)
+                        }),
                     annotations: r.block.annotations))
-            let nest = loopNest(combine, [:], index.arith.copy())
 
             // After the outermost statement that holds only this block.
             var place = at
@@ -141,13 +153,30 @@ extension Schedule {
                 guard p >= 0, index.entries[p].stmt.stmtKind == .forLoop else { break }
                 place = p
             }
-            if index.entries[place].parent >= 0, index.scope(of: place) >= 0,
-                !index.loopsAbove(place).isEmpty
-            {
-                throw failure(
-                    "SCH086", "rfactor: `\(r.block.name)` shares loops with other blocks",
-                    index.entries[place].stmt)
+            let shared = index.loopsAbove(place)
+            let arith = index.arith.copy()
+            var domains: [Var: Interval] = [:]
+            if !shared.isEmpty {
+                // Under loops of other blocks only that part of the result is complete that the loops inside compute.
+                if let x = shared.first(where: { reduction.contains($0.loopVar) }) {
+                    throw failure(
+                        "SCH086", "rfactor: `\(r.block.name)` shares its reduction loop \(x.loopVar.name)", x)
+                }
+                let inside = all.filter { x in !shared.contains { $0 === x } }
+                let moving = Relaxation(inside, of: r, relevant: r.iterValues, arith)
+                for ((v, e), own) in zip(
+                    zip(r.block.iterVars, r.iterValues).filter({ $0.0.iterType == .dataParallel }), finalIters
+                ) {
+                    guard let i = moving.interval(e), i.contiguous, !moving.restricted else {
+                        throw failure(
+                            "SCH086",
+                            "rfactor: the part of \(v.variable.name) computed under "
+                                + "\(names(shared)) is not a box", r)
+                    }
+                    domains[own.variable] = i
+                }
             }
+            let nest = loopNest(combine, domains, arith)
             guard let scopeName = index.realize(index.scope(of: at))?.block.name else {
                 internalError("rfactor lost its scope")
             }
@@ -157,11 +186,14 @@ extension Schedule {
             guard let s = second.blockAt[scopeName], let scope = second.realize(s) else {
                 return newBlock(f, rfName)
             }
-            let scopeBlock = scope.block.with(allocBuffers: scope.block.allocBuffers + [partial])
-            commit(
-                f,
-                second.replacing(
-                    s, with: BlockRealize(scope.iterValues, predicate: scope.predicate, scopeBlock)))
+            let scopeBlock = scope.block.with(allocBuffers: scope.block.allocBuffers + partials)
+            let function = second.replacing(
+                s, with: BlockRealize(scope.iterValues, predicate: scope.predicate, scopeBlock))
+            if !shared.isEmpty {
+                let now = StmtIndex(function)
+                if let i = now.blockAt[r.block.name] { try checkDependencies(now, i) }
+            }
+            commit(f, function)
             let result = newBlock(f, rfName)
             record(
                 "rfactor", [.loop(loop.id)], [(key: "factorAxis", value: .int(factorAxis))],
@@ -170,18 +202,15 @@ extension Schedule {
         }
     }
 
-    /// `value` of `C[…] = C[…] op value`; nil for another form.
-    private func addend(_ s: BufferStore) -> PrimExpr? {
-        guard let b = s.value as? BinaryExpr, [.add, .mul, .min, .max].contains(b.kind) else { return nil }
-        func isSelf(_ e: PrimExpr) -> Bool {
-            guard let l = e as? BufferLoad else { return false }
-            return l.buffer === s.buffer && sameExprs(l.indices, s.indices)
-        }
-        var value: PrimExpr?
-        if isSelf(b.a) { value = b.b } else if isSelf(b.b) { value = b.a }
-        guard let value else { return nil }
-        var clean = true
-        postOrderVisit(value) { if let l = $0 as? BufferLoad, l.buffer === s.buffer { clean = false } }
-        return clean ? value : nil
+    /// Stores of what was there combined with `values`; of tuples all are computed before one is stored.
+    private func combination(
+        _ reducer: CommReducer, _ outputs: [Buffer], _ indices: [PrimExpr], _ values: [PrimExpr]
+    ) -> Stmt {
+        let results = reducer.combine(outputs.map { BufferLoad($0, indices) }, values)
+        if outputs.count == 1 { return BufferStore(outputs[0], results[0], indices) }
+        let vars = results.enumerated().map { Var("value_\($0.offset)", dtype: $0.element.dtype) }
+        var stmt: Stmt = SeqStmt(zip(outputs, vars).map { BufferStore($0, $1, indices) })
+        for i in results.indices.reversed() { stmt = LetStmt(vars[i], results[i], stmt) }
+        return stmt
     }
 }

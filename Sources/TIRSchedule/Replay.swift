@@ -7,7 +7,12 @@ extension Schedule {
     /// Does again what a trace did, on this schedule's function. Sampling instructions keep their decisions,
     /// or draw anew where `resample` is set. Throws SCH091 for an instruction that this schedule does not
     /// know or whose operands do not fit, and what a primitive throws.
-    public func apply(_ trace: Trace, resample: Bool = false) throws {
+    ///
+    /// `decide` may give other decisions: it is asked for each sampling instruction, by its number in the trace; nil
+    /// leaves it as above.
+    public func apply(
+        _ trace: Trace, resample: Bool = false, decide: (Int, Instruction) -> [Int]? = { _, _ in nil }
+    ) throws {
         var known: [TraceOperand: TraceOperand] = [:]
         for (n, i) in trace.instructions.enumerated() {
             try within("instruction \(n): \(i.kind)") {
@@ -22,7 +27,9 @@ extension Schedule {
                         return new
                     }
                 }
-                let outputs = try perform(i, inputs, resample: resample)
+                let other = i.isSampling ? decide(n, i) : nil
+                let outputs = try perform(
+                    other.map { i.deciding($0) } ?? i, inputs, resample: resample && other == nil)
                 guard outputs.count == i.outputs.count else {
                     throw ApusError(
                         "SCH091", "the instruction yields another number of results on this function",
@@ -76,6 +83,38 @@ extension Schedule {
             guard case .ints(let v) = try attr(key) else { throw mismatch("\(key) as integers") }
             return v
         }
+        func strings(_ key: String) throws -> [String] {
+            switch try attr(key) {
+            case .strings(let v): return v
+            case .ints(let v) where v.isEmpty: return []
+            default: throw mismatch("\(key) as strings")
+            }
+        }
+        func use() throws -> BufferUse {
+            guard let u = BufferUse(rawValue: try string("use")) else {
+                throw mismatch("use as read or write")
+            }
+            return u
+        }
+        func optionalDouble(_ key: String) throws -> Double? {
+            guard let a = instruction.attrs.first(where: { $0.key == key }) else { return nil }
+            switch a.value {
+            case .float(let v): return v
+            case .int(let v): return Double(v)
+            default: throw mismatch("\(key) as a number")
+            }
+        }
+        func blocks() throws -> [BlockRV] { try inputs.indices.map { try block($0) } }
+        var hasInt: Bool {
+            if inputs.count == 2, case .int = inputs[1] { return true }
+            return false
+        }
+        func intRV(_ i: Int) throws -> IntRV {
+            guard inputs.indices.contains(i), case .int(let id) = inputs[i] else {
+                throw mismatch("an integer as operand \(i)")
+            }
+            return IntRV(id: id)
+        }
         func doubles(_ key: String) throws -> [Double] {
             switch try attr(key) {
             case .floats(let v): return v
@@ -115,7 +154,11 @@ extension Schedule {
             return try samplePerfectTile(
                 r.loop(), n: r.int("n"), maxInnermost: r.int("maxInnermost"), decision: decision
             ).map { .int($0.id) }
-        case "split": return loops(try split(r.loop(), operands: Array(inputs.dropFirst())))
+        case "split":
+            if i.attrs.contains(where: { $0.key == "extents" }) {
+                return loops(try split(r.loop(), extents: splitExtents(r.loop(), r.strings("extents"))))
+            }
+            return loops(try split(r.loop(), operands: Array(inputs.dropFirst())))
         case "fuse": return loops([try fuse(r.loops())])
         case "reorder":
             try reorder(r.loops())
@@ -132,6 +175,13 @@ extension Schedule {
             return []
         case "bind":
             try bind(r.loop(), thread: r.string("thread"))
+            return []
+        case "annotate" where r.hasInt:
+            if r.isBlock {
+                try annotate(r.block(), r.string("key"), r.intRV(1))
+            } else {
+                try annotate(r.loop(), r.string("key"), r.intRV(1))
+            }
             return []
         case "annotate":
             let (key, value) = (try r.string("key"), try r.attr("value"))
@@ -164,11 +214,68 @@ extension Schedule {
         case "reverseComputeAt":
             try reverseComputeAt(r.block(), r.loop(1))
             return []
+        case "cacheRead" where inputs.count > 1:
+            return blocks([
+                try cacheRead(
+                    r.block(), r.int("readIndex"), r.string("scope"), readers: Array(r.blocks().dropFirst()))
+            ])
         case "cacheRead": return blocks([try cacheRead(r.block(), r.int("readIndex"), r.string("scope"))])
         case "cacheWrite": return blocks([try cacheWrite(r.block(), r.int("writeIndex"), r.string("scope"))])
         case "decomposeReduction": return blocks([try decomposeReduction(r.block(), r.loop(1))])
-        case "blockize": return blocks([try blockize(r.loop())])
-        case "tensorize": return blocks([try tensorize(r.loop(), r.string("intrinsic"))])
+        case "blockize": return blocks([try r.isBlock ? blockize(r.blocks()) : blockize(r.loop())])
+        case "tensorize":
+            let name = try r.string("intrinsic")
+            return blocks([try r.isBlock ? tensorize(r.block(), name) : tensorize(r.loop(), name)])
+        default: return try performMore(i, r, decision)
+        }
+    }
+
+    private func performMore(_ i: Instruction, _ r: Reader, _ decision: [Int]?) throws -> [TraceOperand] {
+        func blocks(_ b: [BlockRV]) -> [TraceOperand] { b.map { .block($0.id) } }
+        switch i.kind {
+        case "getOutputBlocks": return blocks(try getOutputBlocks(r.block()))
+        case "sampleComputeLocation":
+            return [.loop(try sampleComputeLocation(r.block(), decision: decision?.first).id)]
+        case "enterPostproc":
+            enterPostproc()
+            return []
+        case "computeRoot":
+            try computeRoot(r.block())
+            return []
+        case "doubleBuffer":
+            try doubleBuffer(r.block(), writeIndex: r.int("writeIndex"))
+            return []
+        case "softwarePipeline":
+            try softwarePipeline(r.loop(), stages: r.ints("stages"), order: r.ints("order"))
+            return []
+        case "prefetch":
+            try prefetch(r.block(), r.int("readIndex"), r.loop(1), offset: r.int("offset"))
+            return []
+        case "pragma":
+            try pragma(r.loop(), r.string("key"), r.attr("value"))
+            return []
+        case "setStorePredicate":
+            try setStorePredicate(r.block(), r.loop(1), equals: r.int("equals"))
+            return []
+        case "transformLayout":
+            try transformLayout(
+                r.block(), r.int("index"), r.use(), IndexMap(text: r.string("map")),
+                padValue: r.optionalDouble("padValue"))
+            return []
+        case "transformBlockLayout":
+            try transformBlockLayout(r.block(), IndexMap(text: r.string("map")))
+            return []
+        case "reorderBlockIterVar":
+            try reorderBlockIterVar(r.block(), r.ints("order"))
+            return []
+        case "reindex": return blocks([try reindex(r.block(), r.int("index"), r.use())])
+        case "unsafeSetDType":
+            try unsafeSetDType(r.block(), writeIndex: r.int("writeIndex"), r.string("dtype"))
+            return []
+        case "decomposePadding": return blocks([try decomposePadding(r.block(), r.loop(1))])
+        case "padEinsum":
+            try padEinsum(r.block(), r.ints("padding"))
+            return []
         case "rfactor": return blocks([try rfactor(r.loop(), factorAxis: r.int("factorAxis"))])
         default: throw ApusError("SCH091", "unknown schedule instruction `\(i.kind)`")
         }

@@ -43,7 +43,7 @@ extension Schedule {
             "sampleCategorical", [],
             [
                 (key: "candidates", value: .ints(candidates)),
-                (key: "weights", value: .list(weights.map { .float($0) })),
+                (key: "weights", value: .floats(weights)),
             ],
             outputs: [.int(v.id)], decision: [chosen])
         return v
@@ -55,11 +55,13 @@ extension Schedule {
     public func samplePerfectTile(
         _ loop: LoopRV, n: Int, maxInnermost: Int = 16, decision: [Int]? = nil
     ) throws -> [IntRV] {
-        try within("primitive: samplePerfectTile") {
+        try step("samplePerfectTile") {
             let (_, _, _, l) = try locate(loop)
             guard let extent = l.extent.asInt, extent >= 1, n >= 1, maxInnermost >= 1 else {
                 throw failure(
-                    "SCH051", "samplePerfectTile needs a constant extent and at least one factor", l)
+                    "SCH051", "samplePerfectTile needs a constant extent and at least one factor", l,
+                    expected: "n >= 1 and maxInnermost >= 1",
+                    actual: "extent \(l.extent), n \(n), maxInnermost \(maxInnermost)")
             }
             var factors: [Int] = []
             if let decision {

@@ -19,6 +19,8 @@ public final class Schedule {
         /// Blocks that may not visit all of their domain: they came with a predicate, or run in parts
         /// (blockize).
         var partial: Set<String> = []
+        /// Whether blocks hold blocks below the root: their signatures then follow what changes inside.
+        var nested = false
 
         init(name: String, function: PrimFunc) {
             self.name = name
@@ -28,6 +30,7 @@ public final class Schedule {
                 guard let r = e.stmt as? BlockRealize, !r.predicate.isTrue else { continue }
                 partial.insert(r.block.name)
             }
+            nested = i.entries.indices.contains { i.realize($0) != nil && i.scope(of: $0) > 0 }
             index = i
         }
     }
@@ -35,6 +38,10 @@ public final class Schedule {
         case block(function: Int, name: String)
         case loop(function: Int, variable: Var)
         case int(Int)
+        /// Locations of `sampleComputeLocation` that are no loops.
+        case root(function: Int)
+        case inlined(function: Int)
+        case removed
     }
 
     private let base: IRModule?
@@ -45,6 +52,14 @@ public final class Schedule {
     var random: SplitMix64
     /// Set while a composite primitive calls others, which are then not recorded.
     var recording = true
+    /// How much the errors of refused primitives show.
+    public var errorRenderLevel = ErrorRenderLevel.detail
+    /// What is checked after each primitive.
+    public var debugLevel = DebugLevel.none
+    /// Primitives that run, one inside the other.
+    var depth = 0
+    /// The function in which `getBlock` looks where none is named; nil = all.
+    var focus: String?
 
     /// A schedule of one function. Throws SCH002 if a block's body uses a variable of a loop around it.
     public init(_ function: PrimFunc, seed: Int = 1) throws {
@@ -72,6 +87,18 @@ public final class Schedule {
         handles = s.handles
         trace = s.trace
         random = s.random
+        errorRenderLevel = s.errorRenderLevel
+        debugLevel = s.debugLevel
+        focus = s.focus
+    }
+
+    /// A copy to try a primitive on: it neither records nor explains.
+    func trial() -> Schedule {
+        let t = copy()
+        t.recording = false
+        t.errorRenderLevel = .fast
+        t.debugLevel = .none
+        return t
     }
 
     /// An independent schedule in the same state; handles of this one are valid in it.
@@ -136,7 +163,7 @@ public final class Schedule {
     }
 
     func commit(_ function: Int, _ new: PrimFunc) {
-        functions[function].function = new
+        functions[function].function = functions[function].nested ? withRefreshedSignatures(new) : new
         functions[function].index = nil
     }
 
@@ -180,6 +207,7 @@ public final class Schedule {
 
     /// The block called `name`. SCH004 if there is none; the error names those there are.
     public func getBlock(_ name: String, function: String = "") throws -> BlockRV {
+        let function = function.isEmpty ? focus ?? "" : function
         for f in functions.indices where function.isEmpty || functions[f].name == function {
             if index(f).blockAt[name] != nil {
                 let b = newBlock(f, name)
@@ -276,14 +304,6 @@ func excerpt(_ s: Stmt, lines: Int = 24) -> String {
     let all = s.description.split(separator: "\n", omittingEmptySubsequences: false)
     let head = all.prefix(lines).joined(separator: "\n")
     return all.count > lines ? head + "\n…" : head
-}
-
-/// The error of a failed condition, with the IR at fault.
-func failure(
-    _ code: String, _ message: String, _ s: Stmt, expected: String? = nil, actual: String? = nil,
-    hint: String? = nil
-) -> ApusError {
-    ApusError(code, message, expected: expected, actual: actual, hint: hint, notes: [excerpt(s)])
 }
 
 /// The variables of a block's bindings by kind of iteration: loops that a reduction uses, loops that others

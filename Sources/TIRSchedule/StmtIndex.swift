@@ -21,6 +21,10 @@ final class StmtIndex {
     private(set) var blockAt: [String: Int] = [:]
     /// Ranges of all loops and block variables; variables are unique in a function that has been normalised.
     let arith = ArithContext()
+    /// The buffers that blocks allocate.
+    private(set) var allocated: Set<Buffer> = []
+    /// Facts about blocks that were asked for.
+    var infoAt: [Int: BlockInfo] = [:]
 
     init(_ function: PrimFunc) {
         self.function = function
@@ -39,6 +43,7 @@ final class StmtIndex {
         case .blockRealize:
             let r = unsafeDowncast(s, to: BlockRealize.self)
             blockAt[r.block.name] = at
+            allocated.formUnion(r.block.allocBuffers)
             // Blocks inside are bound in terms of these.
             for v in r.block.iterVars { arith.bind(v.variable, v.dom) }
             add(r.block.body, at)
@@ -122,6 +127,43 @@ final class StmtIndex {
             p = entries[p].parent
         }
         return function.with(body: replacement ?? SeqStmt([]))
+    }
+
+    /// The function with several entries replaced in one pass, none of them inside another; nil removes as above.
+    func replacing(_ changes: [Int: Stmt?]) -> PrimFunc {
+        var counts: [Int: Int] = [:]
+        for i in changes.keys {
+            var p = i
+            while p >= 0 {
+                counts[p, default: 0] += 1
+                p = entries[p].parent
+            }
+        }
+        func rebuild(_ i: Int) -> Stmt? {
+            if let change = changes[i] { return change }
+            guard counts[i] != nil else { return entries[i].stmt }
+            // Children in order; positions are those of the entries.
+            var result: Stmt? = entries[i].stmt
+            var c = i + 1
+            var replaced: [ObjectIdentifier: Stmt?] = [:]
+            while c < entries[i].end {
+                if counts[c] != nil { replaced[ObjectIdentifier(entries[c].stmt)] = .some(rebuild(c)) }
+                c = entries[c].end
+            }
+            if let seq = result as? SeqStmt {
+                let stmts = seq.stmts.compactMap { s in replaced[ObjectIdentifier(s)] ?? s }
+                return stmts.isEmpty ? nil : SeqStmt.flat(stmts)
+            }
+            c = i + 1
+            while c < entries[i].end, let parent = result {
+                if let new = replaced[ObjectIdentifier(entries[c].stmt)] {
+                    result = rebuilt(parent, entries[c].stmt, new)
+                }
+                c = entries[c].end
+            }
+            return result
+        }
+        return function.with(body: rebuild(0) ?? SeqStmt([]))
     }
 
     private func rebuilt(_ parent: Stmt, _ old: Stmt, _ new: Stmt?) -> Stmt? {

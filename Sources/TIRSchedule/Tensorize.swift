@@ -37,6 +37,9 @@ public struct TensorIntrin: Sendable {
     /// Makes an intrinsic known by its name; the later of one name counts.
     public static func register(_ intrin: TensorIntrin) { registry.with { $0[intrin.name] = intrin } }
 
+    /// The names of all intrinsics known, sorted.
+    public static var names: [String] { registry.with { $0.keys.sorted() } }
+
     /// The intrinsic of that name, or nil.
     public static func find(_ name: String) -> TensorIntrin? { registry.with { $0[name] } }
 }
@@ -44,6 +47,8 @@ public struct TensorIntrin: Sendable {
 /// Loops around one block.
 private struct IntrinPattern {
     var loops: [For] = []
+    /// Loops of one iteration: their variables stand for a value.
+    private var fixed: [Var: PrimExpr] = [:]
     var realize: BlockRealize
 
     init?(_ f: PrimFunc) {
@@ -55,7 +60,7 @@ private struct IntrinPattern {
         var s = body
         var found: [For] = []
         while let l = s as? For {
-            if l.extent.asInt != 1 { found.append(l) }
+            if l.extent.asInt != 1 { found.append(l) } else { fixed[l.loopVar] = l.min }
             s = l.body
         }
         guard let r = s as? BlockRealize, r.predicate.isTrue else { return nil }
@@ -64,7 +69,7 @@ private struct IntrinPattern {
     }
 
     /// The block's statement in terms of the loops.
-    func inLoops(_ s: Stmt) -> Stmt { substitute(s, blockMap(realize)) }
+    func inLoops(_ s: Stmt) -> Stmt { substitute(s, blockMap(realize).mapValues { substitute($0, fixed) }) }
 }
 
 /// Compares a program with an intrinsic's description; notes which region each of its buffers stands for.
@@ -133,89 +138,111 @@ extension Schedule {
     /// description.
     @discardableResult
     public func tensorize(_ loop: LoopRV, _ intrinsic: String) throws -> BlockRV {
-        try within("primitive: tensorize") {
-            guard let intrin = TensorIntrin.find(intrinsic), let pattern = IntrinPattern(intrin.description),
-                let body = intrin.implementation.body as? BlockRealize
-            else {
-                throw ApusError(
-                    "SCH097", "no intrinsic is called `\(intrinsic)`",
-                    hint: "register it with TensorIntrin.register")
-            }
+        try step("tensorize") {
             let trial = copy()
             trial.recording = false
+            trial.depth += 1
             let made = try trial.blockize(loop)
-            let (f, index, at, r) = try trial.locate(made)
-            guard let program = IntrinPattern(r.block.body) else {
-                throw failure("SCH098", "tensorize: the body is not loops around one block", r)
-            }
-            let (_, _, _, original) = try locate(loop)
-            let arith = index.arith.copy()
-            var map: [Var: PrimExpr] = [:]
-            let fits =
-                program.loops.count == pattern.loops.count
-                && zip(program.loops, pattern.loops).allSatisfy { p, d in
-                    map[d.loopVar] = p.loopVar
-                    return sameExpr(p.extent, d.extent)
-                }
-            var matcher = IntrinMatcher(
-                arith: arith, loops: map, inner: Set(program.loops.map(\.loopVar)))
-            let a = pattern.realize.block
-            let b = program.realize.block
-            var equal = fits && (a.initial == nil) == (b.initial == nil)
-            if equal { equal = matcher.same(pattern.inLoops(a.body), program.inLoops(b.body)) }
-            if equal, let x = a.initial, let y = b.initial {
-                equal = matcher.same(pattern.inLoops(x), program.inLoops(y))
-            }
-            var matches: [MatchBufferRegion] = []
-            let described = intrin.description.bufferMap.map(\.buffer)
-            for (d, i) in zip(described, intrin.implementation.bufferMap.map(\.buffer)) {
-                guard let found = matcher.regions.first(where: { $0.buffer === d }) else {
-                    equal = false
-                    break
-                }
-                matches.append(MatchBufferRegion(i, found.region))
-            }
-            guard equal else {
-                throw failure(
-                    "SCH098", "tensorize: the loops compute something else than `\(intrinsic)`", original,
-                    expected: "\(intrin.description.body)")
-            }
-            // Fresh buffers and variables for each use: the implementation may stand in several places.
-            var buffers: [Buffer: Buffer] = [:]
-            var data: [Var: PrimExpr] = [:]
-            matches = matches.map { m in
-                let old = m.buffer
-                let pointer = Var(old.data.name, type: old.data.type)
-                let strides: [PrimExpr] = old.strides.map { s in
-                    guard let v = s as? Var else { return s }
-                    let fresh = Var(v.name, dtype: v.dtype)
-                    data[v] = fresh
-                    return fresh
-                }
-                var offset = old.elemOffset
-                if let v = offset as? Var {
-                    let fresh = Var(v.name, dtype: v.dtype)
-                    data[v] = fresh
-                    offset = fresh
-                }
-                let new = Buffer(
-                    data: pointer, dtype: old.dtype, shape: old.shape, strides: strides, elemOffset: offset,
-                    name: old.name, alignment: old.alignment)
-                buffers[old] = new
-                data[old.data] = pointer
-                return MatchBufferRegion(new, m.source)
-            }
-            let block = r.block.with(
-                body: Normalizer.fresh(
-                    substitute(body.block.body, data, buffers: buffers), taken: Set(index.blockAt.keys)),
-                allocBuffers: r.block.allocBuffers + body.block.allocBuffers, matchBuffers: matches)
-            commit(f, index.replacing(at, with: BlockRealize(r.iterValues, predicate: r.predicate, block)))
-            functions[f].partial = trial.functions[f].partial
-            let result = newBlock(f, block.name)
-            record(
-                "tensorize", [.loop(loop.id)], [(key: "intrinsic", value: .string(intrinsic))],
-                outputs: [.block(result.id)])
-            return result
+            return try tensorized(trial, made, try locate(loop).loop, intrinsic, .loop(loop.id))
         }
+    }
+
+    /// Replaces what a block of `blockize` holds by a registered intrinsic that computes the same.
+    ///
+    /// Errors: SCH097 no such intrinsic, SCH098 another computation than the intrinsic's description.
+    @discardableResult
+    public func tensorize(_ block: BlockRV, _ intrinsic: String) throws -> BlockRV {
+        try step("tensorize") {
+            let trial = copy()
+            trial.recording = false
+            return try tensorized(trial, block, try locate(block).realize, intrinsic, .block(block.id))
+        }
+    }
+
+    private func tensorized(
+        _ trial: Schedule, _ made: BlockRV, _ original: Stmt, _ intrinsic: String, _ operand: TraceOperand
+    ) throws -> BlockRV {
+        guard let intrin = TensorIntrin.find(intrinsic), let pattern = IntrinPattern(intrin.description),
+            let body = intrin.implementation.body as? BlockRealize
+        else {
+            throw ApusError(
+                "SCH097", "no intrinsic is called `\(intrinsic)`",
+                expected: "one of " + listed(TensorIntrin.names),
+                hint: "register it with TensorIntrin.register")
+        }
+        let (f, index, at, r) = try trial.locate(made)
+        guard let program = IntrinPattern(r.block.body) else {
+            throw failure(
+                "SCH098", "tensorize: the body is not loops around one block", r,
+                expected: "\(intrin.description.body)")
+        }
+        let arith = index.arith.copy()
+        var map: [Var: PrimExpr] = [:]
+        let fits =
+            program.loops.count == pattern.loops.count
+            && zip(program.loops, pattern.loops).allSatisfy { p, d in
+                map[d.loopVar] = p.loopVar
+                return sameExpr(p.extent, d.extent)
+            }
+        var matcher = IntrinMatcher(
+            arith: arith, loops: map, inner: Set(program.loops.map(\.loopVar)))
+        let a = pattern.realize.block
+        let b = program.realize.block
+        var equal = fits && (a.initial == nil) == (b.initial == nil)
+        if equal { equal = matcher.same(pattern.inLoops(a.body), program.inLoops(b.body)) }
+        if equal, let x = a.initial, let y = b.initial {
+            equal = matcher.same(pattern.inLoops(x), program.inLoops(y))
+        }
+        var matches: [MatchBufferRegion] = []
+        let described = intrin.description.bufferMap.map(\.buffer)
+        for (d, i) in zip(described, intrin.implementation.bufferMap.map(\.buffer)) {
+            guard let found = matcher.regions.first(where: { $0.buffer === d }) else {
+                equal = false
+                break
+            }
+            matches.append(MatchBufferRegion(i, found.region))
+        }
+        guard equal else {
+            throw failure(
+                "SCH098", "tensorize: the loops compute something else than `\(intrinsic)`", original,
+                expected: "\(intrin.description.body)")
+        }
+        // Fresh buffers and variables for each use: the implementation may stand in several places.
+        var buffers: [Buffer: Buffer] = [:]
+        var data: [Var: PrimExpr] = [:]
+        matches = matches.map { m in
+            let old = m.buffer
+            let pointer = Var(old.data.name, type: old.data.type)
+            let strides: [PrimExpr] = old.strides.map { s in
+                guard let v = s as? Var else { return s }
+                let fresh = Var(v.name, dtype: v.dtype)
+                data[v] = fresh
+                return fresh
+            }
+            var offset = old.elemOffset
+            if let v = offset as? Var {
+                let fresh = Var(v.name, dtype: v.dtype)
+                data[v] = fresh
+                offset = fresh
+            }
+            let new = Buffer(
+                data: pointer, dtype: old.dtype, shape: old.shape, strides: strides, elemOffset: offset,
+                name: old.name, alignment: old.alignment)
+            buffers[old] = new
+            data[old.data] = pointer
+            return MatchBufferRegion(new, m.source)
+        }
+        let block = r.block.with(
+            body: Normalizer.fresh(
+                substitute(body.block.body, data, buffers: buffers), taken: Set(index.blockAt.keys)),
+            allocBuffers: r.block.allocBuffers + body.block.allocBuffers, matchBuffers: matches)
+        commit(f, index.replacing(at, with: BlockRealize(r.iterValues, predicate: r.predicate, block)))
+        functions[f].partial = trial.functions[f].partial
+        functions[f].nested = trial.functions[f].nested
+        let result = newBlock(f, block.name)
+        record(
+            "tensorize", [operand], [(key: "intrinsic", value: .string(intrinsic))],
+            outputs: [.block(result.id)])
+        return result
     }
 }

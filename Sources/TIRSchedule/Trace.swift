@@ -100,15 +100,19 @@ public struct Trace: Sendable, CustomStringConvertible {
             })
     }
 
+    /// Scalars, integers and strings as themselves; what would read back as something else under its name.
     private static func json(_ v: AttrValue) -> JSON {
         switch v {
         case .int(let x): return .int(x)
         case .bool(let x): return .bool(x)
-        case .float(let x): return .double(x)
+        case .float(let x): return x.isFinite ? .double(x) : .object([(key: "float", value: .string("\(x)"))])
         case .string(let x): return .string(x)
         case .ints(let x): return .array(x.map { .int($0) })
-        case .strings(let x): return .array(x.map { .string($0) })
-        case .list(let x): return .array(x.map { json($0) })
+        case .strings(let x):
+            let list = JSON.array(x.map { .string($0) })
+            return x.isEmpty ? .object([(key: "strings", value: list)]) : list
+        case .floats(let x): return .object([(key: "floats", value: .array(x.map { json(.float($0)) }))])
+        case .list(let x): return .object([(key: "list", value: .array(x.map { json($0) }))])
         default: return .null
         }
     }
@@ -119,23 +123,36 @@ public struct Trace: Sendable, CustomStringConvertible {
             ApusError("SCH090", "not a schedule trace", expected: what)
         }
         guard case .array(let rows) = json else { throw malformed("a list of instructions") }
+        var defined: Set<TraceOperand> = []
         for (n, row) in rows.enumerated() {
             guard case .array(let parts) = row, parts.count == 5, let kind = parts[0].stringValue,
                 case .array(let inputs) = parts[1], case .object(let attrs) = parts[2],
                 case .array(let outputs) = parts[3]
             else { throw malformed("[kind, inputs, attrs, outputs, decision] as instruction \(n)") }
             var decision: [Int]?
-            if case .array(let d) = parts[4] {
+            switch parts[4] {
+            case .null: break
+            case .array(let d):
                 decision = try d.map {
                     guard let v = $0.intValue else { throw malformed("integers as a decision") }
                     return v
                 }
+            default: throw malformed("a list or null as a decision")
             }
             instructions.append(
                 Instruction(
                     kind, inputs: try inputs.map { try Trace.operand($0) },
                     attrs: try attrs.map { (key: $0.key, value: try Trace.attribute($0.value)) },
                     outputs: try outputs.map { try Trace.operand($0) }, decision: decision))
+            for o in instructions[n].outputs {
+                switch o {
+                case .literal, .none: throw malformed("handles as results of instruction \(n)")
+                default: break
+                }
+                guard defined.insert(o).inserted else {
+                    throw malformed("each result once, instruction \(n) defines \(Trace.name(o)) again")
+                }
+            }
         }
     }
 
@@ -169,8 +186,32 @@ public struct Trace: Sendable, CustomStringConvertible {
             if ints.count == v.count { return .ints(ints) }
             let strings = v.compactMap(\.stringValue)
             if strings.count == v.count { return .strings(strings) }
-            return .list(try v.map { try attribute($0) })
-        case .object: throw ApusError("SCH090", "not a schedule trace", expected: "a plain attribute value")
+            let numbers = v.compactMap(\.doubleValue)
+            if numbers.count == v.count { return .floats(numbers) }
+        case .object(let members):
+            guard members.count == 1, let (key, value) = members.first else { break }
+            switch (key, value) {
+            case ("float", .string(let s)): if let x = Double(s) { return .float(x) }
+            case ("strings", .array(let list)) where list.isEmpty: return .strings([])
+            case ("floats", .array(let list)):
+                return .floats(
+                    try list.map {
+                        switch try attribute($0) {
+                        case .float(let x): return x
+                        case .int(let x): return Double(x)
+                        default: throw notPlain
+                        }
+                    })
+            case ("list", .array(let list)): return .list(try list.map { try attribute($0) })
+            default: break
+            }
         }
+        throw notPlain
+    }
+
+    private static var notPlain: ApusError {
+        ApusError(
+            "SCH090", "not a schedule trace",
+            expected: "a number, a string, a truth value or a list of one kind")
     }
 }

@@ -26,6 +26,7 @@ extension TOPI {
         _ function: PrimFunc, _ options: CPUScheduleOptions = CPUScheduleOptions()
     ) throws -> PrimFunc {
         var sch = try Schedule(function)
+        sch.errorRenderLevel = .fast
         try inlineInjective(sch)
         if let rows = try scheduleRows(sch, options) { return likelyGuards(rows.function) }
         for name in try topBlocks(sch).map({ try sch.get($0).name }) {

@@ -347,5 +347,5 @@ let cases: [Case] = {
             try s.decomposeReduction(b, s.getLoops(b)[0])
             try s.vectorize(s.getLoops(s.getBlock("out"))[0])
         })
-    return all
+    return all + moreCases
 }()

@@ -1248,6 +1248,803 @@ func golden(_ name: String) -> String {
                             out[vi] = prefix[vi] - sum[()]
 
             """#
+    case "transformLayout permutes":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((10, 6), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i, j in T.grid(6, 10):
+                        with T.block("B"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj])
+                            T.writes(B[vj, vi])
+                            B[vj, vi] = A[vi, vj] + T.float32(1.0)
+                    for i, j in T.grid(6, 10):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vj, vi])
+                            T.writes(C[vi, vj])
+                            C[vi, vj] = B[vj, vi] * B[vj, vi]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "transformLayout packs":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 8), "float32", align=64), D: T.Buffer((4, 12), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 8), "float32")
+                    C = T.alloc_buffer((2, 6, 4), "float32")
+                    for i, j in T.grid(6, 8):
+                        with T.block("B"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj])
+                            T.writes(B[vi, vj])
+                            B[vi, vj] = A[vi, vj] * T.float32(2.0)
+                    for i, j in T.grid(8, 6):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vj, vi])
+                            T.writes(C[vi // 4, vj, vi % 4])
+                            C[vi // 4, vj, vi % 4] = B[vj, vi]
+                    for i, j in T.grid(4, 12):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[(vi * 2 + vj // 6) // 4, vj % 6, (vi * 2 + vj // 6) % 4])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[(vi * 2 + vj // 6) // 4, vj % 6, (vi * 2 + vj // 6) % 4]
+
+            """#
+    case "transformLayout with padding":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 8), "float32", align=64), bias: T.Buffer((8,), "float32", align=64), D: T.Buffer((6, 8), "float32", align=64)):
+                with T.block("root"):
+                    C = T.alloc_buffer((2, 3, 4, 3), "float32")
+                    T_ = T.alloc_buffer((6, 8), "float32")
+                    for i, j, r0 in T.grid(6, 8, 5):
+                        with T.block("C"):
+                            vi, vj, vr0 = T.axis.remap("SSR", [i, j, r0])
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C[vi // 4, vj // 3, vi % 4, vj % 3])
+                            with T.init():
+                                C[vi // 4, vj // 3, vi % 4, vj % 3] = T.float32(0.0)
+                            C[vi // 4, vj // 3, vi % 4, vj % 3] = C[vi // 4, vj // 3, vi % 4, vj % 3] + A[vi, vr0] * B[vr0, vj]
+                    for i, j in T.grid(6, 8):
+                        with T.block("T"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi // 4, vj // 3, vi % 4, vj % 3], bias[vj])
+                            T.writes(T_[vi, vj])
+                            T_[vi, vj] = C[vi // 4, vj // 3, vi % 4, vj % 3] + bias[vj]
+                    for i, j in T.grid(6, 8):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(T_[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = T.max(T_[vi, vj], T.float32(0.0))
+
+            """#
+    case "transformLayout fills the padding":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((2, 10, 4), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for ax0, ax1, ax2 in T.grid(2, 10, 4):
+                        with T.block("B"):
+                            u0, u1, u2 = T.axis.remap("SSS", [ax0, ax1, ax2])
+                            T.reads(A[u2 + u0 * 4, u1])
+                            T.writes(B[u0, u1, u2])
+                            B[u0, u1, u2] = T.if_then_else(u2 + u0 * 4 < 6, A[u2 + u0 * 4, u1] + T.float32(1.0), T.float32(0.0))
+                    for i, j in T.grid(6, 10):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vi // 4, vj, vi % 4])
+                            T.writes(C[vi, vj])
+                            C[vi, vj] = B[vi // 4, vj, vi % 4] * B[vi // 4, vj, vi % 4]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "transformBlockLayout":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for ax0, ax1, ax2 in T.grid(42, 3, 2):
+                        with T.block("C"):
+                            v0, v1, v2 = T.axis.remap("SRR", [ax0, ax1, ax2])
+                            T.where(ax2 + ax1 * 2 < 5)
+                            T.reads(A[v0 // 7, v2 + v1 * 2], B[v2 + v1 * 2, v0 % 7])
+                            T.writes(C[v0 // 7, v0 % 7])
+                            with T.init():
+                                C[v0 // 7, v0 % 7] = T.float32(0.0)
+                            C[v0 // 7, v0 % 7] = C[v0 // 7, v0 % 7] + A[v0 // 7, v2 + v1 * 2] * B[v2 + v1 * 2, v0 % 7]
+
+            """#
+    case "reorderBlockIterVar":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for i, j, r0 in T.grid(6, 7, 5):
+                        with T.block("C"):
+                            vr0, vi, vj = T.axis.remap("RSS", [r0, i, j])
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C[vi, vj])
+                            with T.init():
+                                C[vi, vj] = T.float32(0.0)
+                            C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+
+            """#
+    case "reindex a read":
+        return #"""
+            @T.prim_func
+            def main(data: T.Buffer((2, 5, 6), "float32", align=64), weight: T.Buffer((4, 2, 3, 3), "float32", align=64), bias: T.Buffer((4,), "float32", align=64), out: T.Buffer((4, 5, 6), "float32", align=64)):
+                with T.block("root"):
+                    pad = T.alloc_buffer((2, 7, 8), "float32")
+                    conv = T.alloc_buffer((4, 5, 6), "float32")
+                    biased = T.alloc_buffer((4, 5, 6), "float32")
+                    pad_reindex = T.alloc_buffer((5, 6, 2, 3, 3), "float32")
+                    for i, j, k in T.grid(2, 7, 8):
+                        with T.block("pad"):
+                            vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                            T.reads(data[vi, vj - 1, vk - 1])
+                            T.writes(pad[vi, vj, vk])
+                            pad[vi, vj, vk] = T.if_then_else(vj >= 1 and vj < 6 and (vk >= 1 and vk < 7), data[vi, vj - 1, vk - 1], T.float32(0.0))
+                    for ax0, ax1, ax2, ax3, ax4 in T.grid(5, 6, 2, 3, 3):
+                        with T.block("pad_reindex"):
+                            vj, vk, vr0, vr1, vr2 = T.axis.remap("SSSSS", [ax0, ax1, ax2, ax3, ax4])
+                            T.reads(pad[vr0, vj + vr1, vk + vr2])
+                            T.writes(pad_reindex[vj, vk, vr0, vr1, vr2])
+                            pad_reindex[vj, vk, vr0, vr1, vr2] = pad[vr0, vj + vr1, vk + vr2]
+                    for i, j, k, r0, r1, r2 in T.grid(4, 5, 6, 2, 3, 3):
+                        with T.block("conv"):
+                            vi, vj, vk, vr0, vr1, vr2 = T.axis.remap("SSSRRR", [i, j, k, r0, r1, r2])
+                            T.reads(pad_reindex[vj, vk, vr0, vr1, vr2], weight[vi, vr0, vr1, vr2])
+                            T.writes(conv[vi, vj, vk])
+                            with T.init():
+                                conv[vi, vj, vk] = T.float32(0.0)
+                            conv[vi, vj, vk] = conv[vi, vj, vk] + pad_reindex[vj, vk, vr0, vr1, vr2] * weight[vi, vr0, vr1, vr2]
+                    for i, j, k in T.grid(4, 5, 6):
+                        with T.block("biased"):
+                            vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                            T.reads(conv[vi, vj, vk], bias[vi])
+                            T.writes(biased[vi, vj, vk])
+                            biased[vi, vj, vk] = conv[vi, vj, vk] + bias[vi]
+                    for i, j, k in T.grid(4, 5, 6):
+                        with T.block("relu"):
+                            vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                            T.reads(biased[vi, vj, vk])
+                            T.writes(out[vi, vj, vk])
+                            out[vi, vj, vk] = T.max(biased[vi, vj, vk], T.float32(0.0))
+
+            """#
+    case "reindex a write":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 8), "float32", align=64), D: T.Buffer((4, 12), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 8), "float32")
+                    C = T.alloc_buffer((8, 6), "float32")
+                    C_reindex = T.alloc_buffer((8, 6), "float32")
+                    for i, j in T.grid(6, 8):
+                        with T.block("B"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj])
+                            T.writes(B[vi, vj])
+                            B[vi, vj] = A[vi, vj] * T.float32(2.0)
+                    for i, j in T.grid(8, 6):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vj, vi])
+                            T.writes(C_reindex[vi, vj])
+                            C_reindex[vi, vj] = B[vj, vi]
+                    for ax0, ax1 in T.grid(8, 6):
+                        with T.block("C_reindex"):
+                            vi, vj = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(C_reindex[vi, vj])
+                            T.writes(C[vi, vj])
+                            C[vi, vj] = C_reindex[vi, vj]
+                    for i, j in T.grid(4, 12):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi * 2 + vj // 6, vj % 6])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[(vi * 12 + vj) // 6, (vi * 12 + vj) % 6]
+
+            """#
+    case "unsafeSetDType":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 8), "float32", align=64), bias: T.Buffer((8,), "float32", align=64), D: T.Buffer((6, 8), "float32", align=64)):
+                with T.block("root"):
+                    C = T.alloc_buffer((6, 8), "float64")
+                    T_ = T.alloc_buffer((6, 8), "float32")
+                    for i, j, r0 in T.grid(6, 8, 5):
+                        with T.block("C"):
+                            vi, vj, vr0 = T.axis.remap("SSR", [i, j, r0])
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C[vi, vj])
+                            with T.init():
+                                C[vi, vj] = T.float64(0.0)
+                            C[vi, vj] = T.Cast("float64", T.Cast("float32", C[vi, vj]) + A[vi, vr0] * B[vr0, vj])
+                    for i, j in T.grid(6, 8):
+                        with T.block("T"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], bias[vj])
+                            T.writes(T_[vi, vj])
+                            T_[vi, vj] = T.Cast("float32", C[vi, vj]) + bias[vj]
+                    for i, j in T.grid(6, 8):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(T_[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = T.max(T_[vi, vj], T.float32(0.0))
+
+            """#
+    case "computeRoot":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((9, 8), "float32", align=64), out: T.Buffer((7, 6), "float32", align=64)):
+                with T.block("root"):
+                    bx = T.alloc_buffer((9, 6), "float32")
+                    for ax0, ax1 in T.grid(9, 6):
+                        with T.block("bx"):
+                            vi, vj = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(A[vi, vj:vj + 3])
+                            T.writes(bx[vi, vj])
+                            bx[vi, vj] = A[vi, vj] + A[vi, vj + 1] + A[vi, vj + 2]
+                    for i, j in T.grid(7, 6):
+                        with T.block("out"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(bx[vi:vi + 3, vj])
+                            T.writes(out[vi, vj])
+                            out[vi, vj] = bx[vi, vj] + bx[vi + 1, vj] + bx[vi + 2, vj]
+
+            """#
+    case "tile helper":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for i_0, j_0, i_1, j_1, r0 in T.grid(2, 2, 3, 4, 5):
+                        with T.block("C"):
+                            vi = T.axis.spatial(6, i_0 * 3 + i_1)
+                            vj = T.axis.spatial(7, j_0 * 4 + j_1)
+                            vr0 = T.axis.remap("R", [r0])
+                            T.where(j_0 * 4 + j_1 < 7)
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C[vi, vj])
+                            with T.init():
+                                C[vi, vj] = T.float32(0.0)
+                            C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+
+            """#
+    case "fuse of no loops":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6,), "float32", align=64), out: T.Buffer((6,), "float32", align=64)):
+                with T.block("root"):
+                    sum = T.alloc_buffer((), "float32")
+                    prefix = T.alloc_buffer((6,), "float32")
+                    for r0 in range(6):
+                        with T.block("sum"):
+                            vr0 = T.axis.remap("R", [r0])
+                            T.reads(A[vr0])
+                            T.writes(sum[()])
+                            with T.init():
+                                sum[()] = T.float32(0.0)
+                            sum[()] = sum[()] + A[vr0]
+                    for u in range(1):
+                        with T.block("prefix"):
+                            T.reads(A[0:6], prefix[0:6])
+                            T.writes(prefix[0:6])
+                            for t in range(6):
+                                prefix[t] = T.float32(0.0)
+                                prefix[t] = T.Select(t >= 1, prefix[T.max(t - 1, 0)], T.float32(0.0)) + A[t]
+                    for i in range(6):
+                        with T.block("out"):
+                            vi = T.axis.remap("S", [i])
+                            T.reads(prefix[vi], sum[()])
+                            T.writes(out[vi])
+                            out[vi] = prefix[vi] - sum[()]
+
+            """#
+    case "split by parts":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for i, j_0, j_1, r0 in T.grid(6, 3, 3, 5):
+                        with T.block("C"):
+                            vi = T.axis.remap("S", [i])
+                            vj = T.axis.spatial(7, j_0 * 3 + j_1)
+                            vr0 = T.axis.remap("R", [r0])
+                            T.where(j_0 * 3 + j_1 < 7)
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C[vi, vj])
+                            with T.init():
+                                C[vi, vj] = T.float32(0.0)
+                            C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+
+            """#
+    case "cacheRead for several readers":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 8), "float32", align=64), out: T.Buffer((6, 8), "float32", align=64)):
+                with T.block("root"):
+                    sum = T.alloc_buffer((6,), "float32")
+                    square = T.alloc_buffer((6,), "float32")
+                    mean = T.alloc_buffer((6,), "float32")
+                    A_shared = T.alloc_buffer((6, 8), "float32", scope="shared")
+                    for ax0, ax1 in T.grid(6, 8):
+                        with T.block("A_shared"):
+                            v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(A[v0, v1])
+                            T.writes(A_shared[v0, v1])
+                            A_shared[v0, v1] = A[v0, v1]
+                    for i, r0 in T.grid(6, 8):
+                        with T.block("sum"):
+                            vi, vr0 = T.axis.remap("SR", [i, r0])
+                            T.reads(A_shared[vi, vr0])
+                            T.writes(sum[vi])
+                            with T.init():
+                                sum[vi] = T.float32(0.0)
+                            sum[vi] = sum[vi] + A_shared[vi, vr0]
+                    for i, r0 in T.grid(6, 8):
+                        with T.block("square"):
+                            vi, vr0 = T.axis.remap("SR", [i, r0])
+                            T.reads(A_shared[vi, vr0])
+                            T.writes(square[vi])
+                            with T.init():
+                                square[vi] = T.float32(0.0)
+                            square[vi] = square[vi] + A_shared[vi, vr0] * A_shared[vi, vr0]
+                    for i in range(6):
+                        with T.block("mean"):
+                            vi = T.axis.remap("S", [i])
+                            T.reads(sum[vi])
+                            T.writes(mean[vi])
+                            mean[vi] = sum[vi] / T.float32(8.0)
+                    for i, j in T.grid(6, 8):
+                        with T.block("out"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A_shared[vi, vj], mean[vi], square[vi])
+                            T.writes(out[vi, vj])
+                            out[vi, vj] = (A_shared[vi, vj] - mean[vi]) / (square[vi] / T.float32(8.0) - mean[vi] * mean[vi] + T.float32(1.0))
+
+            """#
+    case "decomposePadding":
+        return #"""
+            @T.prim_func
+            def main(data: T.Buffer((2, 5, 6), "float32", align=64), weight: T.Buffer((4, 2, 3, 3), "float32", align=64), bias: T.Buffer((4,), "float32", align=64), out: T.Buffer((4, 5, 6), "float32", align=64)):
+                with T.block("root"):
+                    pad = T.alloc_buffer((2, 7, 8), "float32")
+                    conv = T.alloc_buffer((4, 5, 6), "float32")
+                    biased = T.alloc_buffer((4, 5, 6), "float32")
+                    for i in range(2):
+                        for j_pad, k_pad in T.grid(7, 8):
+                            with T.block("pad_pad_const"):
+                                vi_pad, vj_pad, vk_pad = T.axis.remap("SSS", [i, j_pad, k_pad])
+                                T.writes(pad[vi_pad, vj_pad, vk_pad])
+                                pad[vi_pad, vj_pad, vk_pad] = T.float32(0.0)
+                        for j, k in T.grid(7, 8):
+                            with T.block("pad"):
+                                vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                                T.where(j >= 1 and j < 6 and k >= 1 and k < 7)
+                                T.reads(data[vi, vj - 1, vk - 1])
+                                T.writes(pad[vi, vj, vk])
+                                pad[vi, vj, vk] = data[vi, vj - 1, vk - 1]
+                    for i, j, k, r0, r1, r2 in T.grid(4, 5, 6, 2, 3, 3):
+                        with T.block("conv"):
+                            vi, vj, vk, vr0, vr1, vr2 = T.axis.remap("SSSRRR", [i, j, k, r0, r1, r2])
+                            T.reads(pad[vr0, vj + vr1, vk + vr2], weight[vi, vr0, vr1, vr2])
+                            T.writes(conv[vi, vj, vk])
+                            with T.init():
+                                conv[vi, vj, vk] = T.float32(0.0)
+                            conv[vi, vj, vk] = conv[vi, vj, vk] + pad[vr0, vj + vr1, vk + vr2] * weight[vi, vr0, vr1, vr2]
+                    for i, j, k in T.grid(4, 5, 6):
+                        with T.block("biased"):
+                            vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                            T.reads(conv[vi, vj, vk], bias[vi])
+                            T.writes(biased[vi, vj, vk])
+                            biased[vi, vj, vk] = conv[vi, vj, vk] + bias[vi]
+                    for i, j, k in T.grid(4, 5, 6):
+                        with T.block("relu"):
+                            vi, vj, vk = T.axis.remap("SSS", [i, j, k])
+                            T.reads(biased[vi, vj, vk])
+                            T.writes(out[vi, vj, vk])
+                            out[vi, vj, vk] = T.max(biased[vi, vj, vk], T.float32(0.0))
+
+            """#
+    case "padEinsum":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    A_pad = T.alloc_buffer((8, 8), "float32")
+                    B_pad = T.alloc_buffer((8, 8), "float32")
+                    C_pad = T.alloc_buffer((8, 8), "float32")
+                    for ax0, ax1 in T.grid(8, 8):
+                        with T.block("A_pad"):
+                            v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(A[v0, v1])
+                            T.writes(A_pad[v0, v1])
+                            A_pad[v0, v1] = T.if_then_else(v0 < 6 and v1 < 5, A[v0, v1], T.float32(0.0))
+                    for ax0, ax1 in T.grid(8, 8):
+                        with T.block("B_pad"):
+                            v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(B[v0, v1])
+                            T.writes(B_pad[v0, v1])
+                            B_pad[v0, v1] = T.if_then_else(v0 < 5 and v1 < 7, B[v0, v1], T.float32(0.0))
+                    for ax0, ax1, ax2 in T.grid(8, 8, 8):
+                        with T.block("C"):
+                            vi, vj, vr0 = T.axis.remap("SSR", [ax0, ax1, ax2])
+                            T.reads(A_pad[vi, vr0], B_pad[vr0, vj])
+                            T.writes(C_pad[vi, vj])
+                            with T.init():
+                                C_pad[vi, vj] = T.float32(0.0)
+                            C_pad[vi, vj] = C_pad[vi, vj] + A_pad[vi, vr0] * B_pad[vr0, vj]
+                    for ax0, ax1 in T.grid(6, 7):
+                        with T.block("C_unpad"):
+                            v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                            T.reads(C_pad[v0, v1])
+                            T.writes(C[v0, v1])
+                            C[v0, v1] = C_pad[v0, v1]
+
+            """#
+    case "blockize several blocks":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((5, 6), "float32", align=64), out: T.Buffer((5, 6), "float32", align=64)):
+                with T.block("root"):
+                    mx = T.alloc_buffer((5,), "float32")
+                    ex = T.alloc_buffer((5, 6), "float32")
+                    sum = T.alloc_buffer((5,), "float32")
+                    for i, r0 in T.grid(5, 6):
+                        with T.block("mx"):
+                            vi, vr0 = T.axis.remap("SR", [i, r0])
+                            T.reads(A[vi, vr0])
+                            T.writes(mx[vi])
+                            with T.init():
+                                mx[vi] = T.float32("-inf")
+                            mx[vi] = T.max(mx[vi], A[vi, vr0])
+                    for i, j in T.grid(5, 6):
+                        with T.block("ex"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj], mx[vi])
+                            T.writes(ex[vi, vj])
+                            ex[vi, vj] = T.exp(A[vi, vj] - mx[vi])
+                    for i in range(5):
+                        with T.block("sum_o"):
+                            v_i = T.axis.remap("S", [i])
+                            T.reads(ex[v_i, 0:6])
+                            T.writes(sum[v_i], out[v_i, 0:6])
+                            for ax0 in range(6):
+                                with T.block("sum"):
+                                    vi = T.axis.spatial(5, v_i)
+                                    vr0 = T.axis.remap("R", [ax0])
+                                    T.reads(ex[vi, vr0])
+                                    T.writes(sum[vi])
+                                    with T.init():
+                                        sum[vi] = T.float32(0.0)
+                                    sum[vi] = sum[vi] + ex[vi, vr0]
+                            for j in range(6):
+                                with T.block("out"):
+                                    vi = T.axis.spatial(5, v_i)
+                                    vj = T.axis.remap("S", [j])
+                                    T.reads(ex[vi, vj], sum[vi])
+                                    T.writes(out[vi, vj])
+                                    out[vi, vj] = ex[vi, vj] / sum[vi]
+
+            """#
+    case "sampleComputeLocation":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    for i, ax0 in T.grid(6, 10):
+                        with T.block("B"):
+                            vi, vj = T.axis.remap("SS", [i, ax0])
+                            T.reads(A[vi, vj])
+                            T.writes(B[vi, vj])
+                            B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = B[vi, vj] * B[vi, vj] - A[vi, vj]
+
+            """#
+    case "setStorePredicate":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((5,), "float32", align=64), B: T.Buffer((5,), "float32", align=64)):
+                with T.block("root"):
+                    for t, i in T.grid(4, 5):
+                        with T.block("B"):
+                            vi = T.axis.remap("S", [i])
+                            T.where(t == 2)
+                            T.reads(A[vi])
+                            T.writes(B[vi])
+                            B[vi] = A[vi] * T.float32(2.0)
+
+            """#
+    case "doubleBuffer":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in range(6):
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                T.block_attr({"double_buffer_scope": 0})
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "softwarePipeline":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.serial(6, annotations={"software_pipeline_stage": [0, 1], "software_pipeline_order": [0, 1]}):
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "prefetch and pragma":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.serial(6, annotations={"prefetch_scope": ["A:2"]}):
+                        for j in T.serial(10, annotations={"pragma_auto_unroll_max_step": 16, "pragma_unroll_explicit": True}):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                    for i, j in T.grid(6, 10):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vi, vj])
+                            T.writes(C[vi, vj])
+                            C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "annotate with a sampled number":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.serial(6, annotations={"step": 16}):
+                        for j in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                T.block_attr({"step": 16, "list": T.list([0.5, "x", [1.0, 2.0], T.strings([])])})
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                    for i, j in T.grid(6, 10):
+                        with T.block("C"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(B[vi, vj])
+                            T.writes(C[vi, vj])
+                            C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+
+            """#
+    case "virtual threads":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for i_0 in T.thread_binding(3, thread="blockIdx.x"):
+                        for i_1 in T.thread_binding(2, thread="vthread.x"):
+                            for j, r0 in T.grid(7, 5):
+                                with T.block("C"):
+                                    vi = T.axis.spatial(6, i_0 * 2 + i_1)
+                                    vj, vr0 = T.axis.remap("SR", [j, r0])
+                                    T.reads(A[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+
+            """#
+    case "rfactor at the first axis":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    C_rf = T.alloc_buffer((5, 6, 7), "float32")
+                    for i, j, r0 in T.grid(6, 7, 5):
+                        with T.block("C_rf"):
+                            vi, vj, vr0 = T.axis.remap("SSS", [i, j, r0])
+                            T.reads(A[vi, vr0], B[vr0, vj])
+                            T.writes(C_rf[vr0, vi, vj])
+                            with T.init():
+                                C_rf[vr0, vi, vj] = T.float32(0.0)
+                            C_rf[vr0, vi, vj] = C_rf[vr0, vi, vj] + A[vi, vr0] * B[vr0, vj]
+                    for ax0, ax1, ax2 in T.grid(6, 7, 5):
+                        with T.block("C"):
+                            vi, vj, vr0 = T.axis.remap("SSR", [ax0, ax1, ax2])
+                            T.reads(C_rf[vr0, vi, vj])
+                            T.writes(C[vi, vj])
+                            with T.init():
+                                C[vi, vj] = T.float32(0.0)
+                            C[vi, vj] = C[vi, vj] + C_rf[vr0, vi, vj]
+
+            """#
+    case "rfactor of one loop of several":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((2, 6, 7), "float32", align=64), B: T.Buffer((2,), "float32", align=64)):
+                with T.block("root"):
+                    B_rf = T.alloc_buffer((2, 2), "float32")
+                    for i, r0_0, r0_1, r1 in T.grid(2, 2, 4, 7):
+                        with T.block("B_rf"):
+                            vi, vr0_0, vr0_1, vr1 = T.axis.remap("SSRR", [i, r0_0, r0_1, r1])
+                            T.reads(A[vi, vr0_0 * 4 + vr0_1, vr1])
+                            T.writes(B_rf[vi, vr0_0])
+                            with T.init():
+                                B_rf[vi, vr0_0] = T.float32(0.0)
+                            B_rf[vi, vr0_0] = B_rf[vi, vr0_0] + T.if_then_else(vr0_0 * 4 + vr0_1 < 6, A[vi, vr0_0 * 4 + vr0_1, vr1], T.float32(0.0))
+                    for ax0, ax1 in T.grid(2, 2):
+                        with T.block("B"):
+                            vi, vr0_0 = T.axis.remap("SR", [ax0, ax1])
+                            T.reads(B_rf[vi, vr0_0])
+                            T.writes(B[vi])
+                            with T.init():
+                                B[vi] = T.float32(0.0)
+                            B[vi] = B[vi] + B_rf[vi, vr0_0]
+
+            """#
+    case "rfactor of pairs":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((4, 7), "float32", align=64), place: T.Buffer((4,), "int64", align=64), best: T.Buffer((4,), "float32", align=64)):
+                with T.block("root"):
+                    place_rf = T.alloc_buffer((4, 3), "int64")
+                    best_rf = T.alloc_buffer((4, 3), "float32")
+                    for i, k_0, k_1 in T.grid(4, 3, 3):
+                        with T.block("best_rf"):
+                            vi, vk_1, vk_0 = T.axis.remap("SSR", [i, k_1, k_0])
+                            T.reads(A[vi, vk_0 * 3 + vk_1])
+                            T.writes(place_rf[vi, vk_1], best_rf[vi, vk_1])
+                            with T.init():
+                                place_rf[vi, vk_1] = -1
+                                best_rf[vi, vk_1] = T.float32("-inf")
+                            value_0: T.int64 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1), place_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1))
+                            value_1: T.float32 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1), best_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")))
+                            place_rf[vi, vk_1] = value_0
+                            best_rf[vi, vk_1] = value_1
+                    for ax0, ax1 in T.grid(4, 3):
+                        with T.block("best"):
+                            vi, vk_1 = T.axis.remap("SR", [ax0, ax1])
+                            T.reads(best_rf[vi, vk_1], place_rf[vi, vk_1])
+                            T.writes(place[vi], best[vi])
+                            with T.init():
+                                place[vi] = -1
+                                best[vi] = T.float32("-inf")
+                            value_0: T.int64 = T.Select(best[vi] > best_rf[vi, vk_1] or best[vi] == best_rf[vi, vk_1] and place[vi] < place_rf[vi, vk_1], place[vi], place_rf[vi, vk_1])
+                            value_1: T.float32 = T.Select(best[vi] > best_rf[vi, vk_1] or best[vi] == best_rf[vi, vk_1] and place[vi] < place_rf[vi, vk_1], best[vi], best_rf[vi, vk_1])
+                            place[vi] = value_0
+                            best[vi] = value_1
+
+            """#
+    case "rfactor under a shared loop":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((5, 6), "float32", align=64), out: T.Buffer((5, 6), "float32", align=64)):
+                with T.block("root"):
+                    mx = T.alloc_buffer((5,), "float32")
+                    ex = T.alloc_buffer((5, 6), "float32")
+                    sum = T.alloc_buffer((5,), "float32")
+                    sum_rf = T.alloc_buffer((2, 5), "float32")
+                    for i, r0 in T.grid(5, 6):
+                        with T.block("mx"):
+                            vi, vr0 = T.axis.remap("SR", [i, r0])
+                            T.reads(A[vi, vr0])
+                            T.writes(mx[vi])
+                            with T.init():
+                                mx[vi] = T.float32("-inf")
+                            mx[vi] = T.max(mx[vi], A[vi, vr0])
+                    for i, j in T.grid(5, 6):
+                        with T.block("ex"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj], mx[vi])
+                            T.writes(ex[vi, vj])
+                            ex[vi, vj] = T.exp(A[vi, vj] - mx[vi])
+                    for i in range(5):
+                        for ax0_0, ax0_1 in T.grid(3, 2):
+                            with T.block("sum_rf"):
+                                vi, vax0_1, vax0_0 = T.axis.remap("SSR", [i, ax0_1, ax0_0])
+                                T.reads(ex[vi, vax0_0 * 2 + vax0_1])
+                                T.writes(sum_rf[vax0_1, vi])
+                                with T.init():
+                                    sum_rf[vax0_1, vi] = T.float32(0.0)
+                                sum_rf[vax0_1, vi] = sum_rf[vax0_1, vi] + ex[vi, vax0_0 * 2 + vax0_1]
+                        for ax0 in range(2):
+                            with T.block("sum"):
+                                vi, vax0_1 = T.axis.remap("SR", [i, ax0])
+                                T.reads(sum_rf[vax0_1, vi])
+                                T.writes(sum[vi])
+                                with T.init():
+                                    sum[vi] = T.float32(0.0)
+                                sum[vi] = sum[vi] + sum_rf[vax0_1, vi]
+                        for j in range(6):
+                            with T.block("out"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(ex[vi, vj], sum[vi])
+                                T.writes(out[vi, vj])
+                                out[vi, vj] = ex[vi, vj] / sum[vi]
+
+            """#
     default: return ""
     }
 }

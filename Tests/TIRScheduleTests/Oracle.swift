@@ -147,6 +147,7 @@ final class Oracle {
         case .max: return .float(x.isNaN || y.isNaN ? .nan : Swift.max(x, y))
         case .lt: return .int(x < y ? 1 : 0)
         case .gt: return .int(x > y ? 1 : 0)
+        case .eq: return .int(x == y ? 1 : 0)
         default:
             errors.append("no evaluation of \(k)")
             return .float(.nan)
@@ -228,6 +229,11 @@ func interpreterDifference(_ before: PrimFunc, _ after: PrimFunc, seed: UInt64 =
     var first: [NDArray] = []
     var second: [NDArray] = []
     for (_, b) in before.bufferMap {
+        if b.dtype == .index {
+            first.append(NDArray(shape: b.staticShape ?? [], dtype: .index))
+            second.append(NDArray(shape: b.staticShape ?? [], dtype: .index))
+            continue
+        }
         var values = [Float](repeating: 0, count: (b.staticShape ?? []).reduce(1, *))
         for i in values.indices {
             state ^= state << 13
@@ -235,14 +241,14 @@ func interpreterDifference(_ before: PrimFunc, _ after: PrimFunc, seed: UInt64 =
             state ^= state << 17
             values[i] = Float(Int(state % 9)) - 4
         }
-        first.append(try NDArray(values, shape: b.staticShape ?? []))
-        second.append(try NDArray(values, shape: b.staticShape ?? []))
+        first.append(NDArray(values, shape: b.staticShape ?? []))
+        second.append(NDArray(values, shape: b.staticShape ?? []))
     }
     try TIRInterpreter.run(before, first)
     try TIRInterpreter.run(after, second)
     for (n, (a, b)) in zip(first, second).enumerated() {
-        let x = try a.toArray(Float.self)
-        let y = try b.toArray(Float.self)
+        let x = try a.toDoubles()
+        let y = try b.toDoubles()
         // Another order of summation of a handful of float32 values.
         for i in x.indices where !(abs(x[i] - y[i]) <= 2e-6 * Swift.max(1, abs(x[i]))) {
             return "parameter \(n) element \(i): \(x[i]) became \(y[i])"

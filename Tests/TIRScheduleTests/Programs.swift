@@ -283,6 +283,46 @@ enum Programs {
         return p.function
     }
 
+    /// As `argmax`, the place an integer, the pair as TE writes it.
+    static func argmaxPairs(_ n: Int = 4, _ m: Int = 7) -> PrimFunc {
+        var p = Program()
+        let a = p.input("A", [n, m])
+        let place = Buffer("place", [n], .index)
+        let best = Buffer("best", [n])
+        p.parameters += [place, best]
+        let (i, k, vi, vk) = (Var("i"), Var("k"), Var("vi"), Var("vk"))
+        let (j, x): (PrimExpr, PrimExpr) = (BufferLoad(place, [vi]), BufferLoad(best, [vi]))
+        let y: PrimExpr = BufferLoad(a, [vi, vk])
+        let better: PrimExpr = or(x .> y, and(x .== y, j .< vk))
+        let (p0, p1) = (Var("value_0"), Var("value_1", dtype: .float32))
+        let stores: Stmt = SeqStmt([BufferStore(place, p0, [vi]), BufferStore(best, p1, [vi])])
+        let body: Stmt = LetStmt(p0, select(better, j, vk), LetStmt(p1, select(better, x, y), stores))
+        let block = Block(
+            "best",
+            iterVars: [
+                IterVar(IRRange(0, extent: n), vi, .dataParallel),
+                IterVar(IRRange(0, extent: m), vk, .commReduce),
+            ],
+            body: body,
+            initial: SeqStmt([
+                BufferStore(place, const(-1), [vi]), BufferStore(best, minValue(.float32), [vi]),
+            ]))
+        p.nests.append(
+            For(i, const(0), const(n), body: For(k, const(0), const(m), body: BlockRealize([i, k], block))))
+        return p.function
+    }
+
+    /// Doubles the input four times over: a loop that its block does not use.
+    static func repeated(_ n: Int = 5) -> PrimFunc {
+        var p = Program()
+        let a = p.input("A", [n])
+        let b = p.output("B", [n])
+        p.compute("B", b) { s, _ in load(a, s[0]) * FloatImm(2) }
+        let t = Var("t")
+        p.nests = p.nests.map { For(t, const(0), const(4), body: $0) }
+        return p.function
+    }
+
     /// A sum over everything to a scalar, a block without variables that loops by itself, and a use of both.
     static func scalar(_ n: Int = 6) -> PrimFunc {
         var p = Program()

@@ -3,6 +3,7 @@ import ApusNode
 import ApusSupport
 import ApusTIR
 import ApusTIRSchedule
+import Glibc
 import Testing
 
 /// A schedule that must be refused, and the code of the refusal.
@@ -332,7 +333,7 @@ let refusals: [Refusal] = {
             let l = try t.getLoops(t.getBlock("C"))
             try s.parallel(l[0])
         })
-    return all
+    return all + moreRefusals
 }()
 
 struct ScheduleRefusals {
@@ -345,13 +346,55 @@ struct ScheduleRefusals {
             Issue.record("accepted:\n\(s.text)")
         } catch let e as ApusError {
             #expect(e.code == r.code, "\(e)")
-            #expect(!e.message.isEmpty)
+            // The whole text: message, function with marks, what would be legal.
+            #expect(
+                "\(e)" == goldenError(r.name),
+                "differs from GoldenErrors.swift; APUS_UPDATE_GOLDEN=1 writes that file anew:\n\(e)")
         }
         // What came before the refused primitive stands, and nothing else.
-        #expect(difference(before, s.function) == nil)
+        #expect(difference(before, s.function, scalars: ["n": 3]) == nil)
         let again = try Schedule(before)
         try again.apply(s.trace)
         #expect(structuralEqual(again.function, s.function))
+    }
+
+    @Test func namesAreUnique() { #expect(Set(refusals.map(\.name)).count == refusals.count) }
+
+    /// Codes of `Schedule.verify` tell of mistakes of the primitives; no input reaches them.
+    @Test func everyCodeHasACase() throws {
+        let folder = "\(#filePath)".split(separator: "/").dropLast(3).joined(separator: "/")
+        var codes: Set<String> = []
+        for file in try listFiles("/\(folder)/Sources/TIRSchedule") {
+            let text = try readText("/\(folder)/Sources/TIRSchedule/\(file)")
+            for part in text.split(separator: "\"") where part.count == 6 && part.hasPrefix("SCH") {
+                codes.insert(String(part))
+            }
+        }
+        #expect(codes.count > 50)
+        let tested = Set(refusals.map(\.code))
+        #expect(codes.filter { !tested.contains($0) && !$0.hasPrefix("SCH19") }.sorted() == [])
+    }
+
+    /// Not a test of its own: refreshes the texts that `isRefusedWithItsCode` compares with.
+    @Test(.enabled(if: getenv("APUS_UPDATE_GOLDEN") != nil))
+    func updateGoldenErrors() throws {
+        var out = "// swift-format-ignore-file\n"
+        out += "// The errors of `refusals`, by `APUS_UPDATE_GOLDEN=1`; read every change.\n\n"
+        out += "func goldenError(_ name: String) -> String {\n    switch name {\n"
+        for r in refusals {
+            let s = try Schedule(r.program())
+            guard let e = #expect(throws: ApusError.self, performing: { try r.schedule(s) }) else { continue }
+            out += "    case \"\(r.name)\":\n        return #\"\"\"\n"
+            for line in "\(e)".split(separator: "\n", omittingEmptySubsequences: false) {
+                out += line.isEmpty ? "\n" : "            \(line)\n"
+            }
+            out += "            \"\"\"#\n"
+        }
+        out += "    default: return \"\"\n    }\n}\n"
+        let path = "\(#filePath)".split(separator: "/").dropLast().joined(separator: "/")
+        let file = try #require(fopen("/\(path)/GoldenErrors.swift", "w"))
+        fputs(out, file)
+        fclose(file)
     }
 
     @Test func anErrorShowsTheIR() throws {
@@ -359,7 +402,29 @@ struct ScheduleRefusals {
         let l = try s.getLoops(s.getBlock("C"))
         let e = try #require(throws: ApusError.self) { try s.parallel(l[2]) }
         #expect(e.context == ["primitive: parallel"])
-        #expect(e.notes.first?.contains("for r0 in range(5)") == true, "\(e)")
+        #expect(
+            e.notes.first?.contains("for i, j, r0 in T.grid(6, 7, 5):\n                  ^^") == true, "\(e)")
         #expect(e.hint != nil)
     }
+}
+
+private func listFiles(_ folder: String) throws -> [String] {
+    let d = try #require(opendir(folder))
+    defer { closedir(d) }
+    var names: [String] = []
+    while let e = readdir(d) {
+        let name = withUnsafePointer(to: &e.pointee.d_name) {
+            $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+        }
+        if name.hasSuffix(".swift") { names.append(name) }
+    }
+    return names.sorted()
+}
+
+private func readText(_ path: String) throws -> String {
+    let file = try #require(fopen(path, "r"))
+    defer { fclose(file) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 20)
+    let n = fread(&bytes, 1, bytes.count, file)
+    return String(decoding: bytes.prefix(n), as: UTF8.self)
 }

@@ -259,7 +259,7 @@ struct ScheduleTests {
 
     // MARK: Tensorize
 
-    private static func dotIntrinsic() throws -> TensorIntrin {
+    static func dotIntrinsic() throws -> TensorIntrin {
         func function(_ body: (Buffer, Buffer, Buffer) -> Stmt, strided: Bool) -> PrimFunc {
             func buffer(_ name: String, _ shape: [Int]) -> Buffer {
                 if !strided { return Buffer(name, shape) }

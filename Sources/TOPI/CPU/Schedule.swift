@@ -22,7 +22,10 @@ extension TOPI {
         {
             options.lanes = width
         }
-        let scheduler = CPUScheduler(try Schedule(function), options, registers: machine.vectorRegisters)
+        let schedule = try Schedule(function)
+        // What is refused is left out; nobody reads why.
+        schedule.errorRenderLevel = .fast
+        let scheduler = CPUScheduler(schedule, options, registers: machine.vectorRegisters)
         guard try scheduler.hasAnchor() else { return try scheduleGeneric(function, options) }
         try scheduler.run()
         return likelyGuards(scheduler.sch.function)
