@@ -117,7 +117,7 @@ let package = Package(
                 "ApusTarget", "ApusTE", "ApusTIRTransforms", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime",
                 "ApusSupport",
             ]),
-        tests("Driver", ["ApusTIRSchedule", "ApusArith", "ApusScheduleFuzzing"]),
+        tests("Driver", ["ApusTIRSchedule", "ApusArith", "ApusScheduleFuzzing", "ApusCABI"]),
 
         // MARK: TOPI
         room(

@@ -50,9 +50,16 @@ extension Schedule {
         try step("softwarePipeline") {
             let (f, index, at, l) = try locate(loop)
             let stmts: [Stmt] = (l.body as? SeqStmt)?.stmts ?? [l.body]
+            guard stmts.count > 1 else {
+                throw failure(
+                    "SCH049", "softwarePipeline: the body of \(l.loopVar.name) is one statement", l,
+                    expected: "statements that can overlap",
+                    hint: "computeAt and cacheRead put stages into a loop")
+            }
             guard l.forKind == .serial else {
                 throw failure(
-                    "SCH049", "softwarePipeline: loop \(l.loopVar.name) is \(l.forKind.rawValue)", l)
+                    "SCH049", "softwarePipeline: loop \(l.loopVar.name) is \(l.forKind.rawValue)", l,
+                    expected: "a serial loop")
             }
             guard stages.count == stmts.count, order.count == stmts.count, stages.allSatisfy({ $0 >= 0 }),
                 Set(order) == Set(0..<stmts.count)
@@ -64,35 +71,8 @@ extension Schedule {
                         "a stage >= 0 for each, and an order that is a permutation of 0..<\(stmts.count)",
                     actual: "stages \(stages), order \(order)")
             }
-            // What each statement reads and writes.
-            var reads: [Set<Buffer>] = []
-            var writes: [Set<Buffer>] = []
-            for s in stmts {
-                let used = buffersAccessed(s)
-                reads.append(Set(used.reads))
-                writes.append(Set(used.writes))
-            }
-            for i in stmts.indices {
-                for j in stmts.indices where j > i {
-                    func refused(_ what: String) -> Refusal {
-                        failure(
-                            "SCH049", "softwarePipeline: statement \(j) \(what) statement \(i)", l,
-                            expected: "stage \(i) <= stage \(j); of one stage, statement \(i) first",
-                            actual: "stages \(stages), order \(order)"
-                        ).marking(stmts[i], "statement \(i)").marking(stmts[j], "statement \(j)")
-                    }
-                    let later = stages[i] < stages[j] || (stages[i] == stages[j] && order[i] < order[j])
-                    if !writes[i].isDisjoint(with: reads[j]), !later {
-                        throw refused("reads what is written by")
-                    }
-                    if !writes[i].isDisjoint(with: writes[j]), !later {
-                        throw refused("writes again what is written by")
-                    }
-                    if !reads[i].isDisjoint(with: writes[j]), stages[i] != stages[j] || !later {
-                        throw refused("overwrites what is read by")
-                    }
-                }
-            }
+            if let problem = pipelineProblem(l, stages, order) { throw problem }
+            functions[f].noted = true
             let notes = l.annotations.setting("software_pipeline_stage", .ints(stages))
                 .setting("software_pipeline_order", .ints(order))
             commit(f, index.replacing(at, with: l.with(annotations: notes)))
@@ -100,6 +80,116 @@ extension Schedule {
                 "softwarePipeline", [.loop(loop.id)],
                 [(key: "stages", value: .ints(stages)), (key: "order", value: .ints(order))])
         }
+    }
+
+    /// What in the body of a pipelined loop breaks the stages and the order given; nil if nothing does.
+    private func pipelineProblem(_ l: For, _ stages: [Int], _ order: [Int]) -> Refusal? {
+        let stmts: [Stmt] = (l.body as? SeqStmt)?.stmts ?? [l.body]
+        guard stmts.count == stages.count, stmts.count == order.count, l.forKind == .serial else {
+            return failure(
+                "SCH049", "the software pipeline of loop \(l.loopVar.name) would no longer fit its body", l,
+                expected: "a serial loop of \(stages.count) statements",
+                actual: "\(l.forKind.rawValue), \(stmts.count) statements",
+                hint: "softwarePipeline last, once the body of the loop is final")
+        }
+        // What each statement reads and writes.
+        var reads: [Set<Buffer>] = []
+        var writes: [Set<Buffer>] = []
+        for s in stmts {
+            let used = buffersAccessed(s)
+            reads.append(Set(used.reads))
+            writes.append(Set(used.writes))
+        }
+        for i in stmts.indices {
+            for j in stmts.indices where j > i {
+                func refused(_ what: String) -> Refusal {
+                    failure(
+                        "SCH049", "softwarePipeline: statement \(j) \(what) statement \(i)", l,
+                        expected: "stage \(i) <= stage \(j); of one stage, statement \(i) first",
+                        actual: "stages \(stages), order \(order)"
+                    ).marking(stmts[i], "statement \(i)").marking(stmts[j], "statement \(j)")
+                }
+                let later = stages[i] < stages[j] || (stages[i] == stages[j] && order[i] < order[j])
+                if !writes[i].isDisjoint(with: reads[j]), !later {
+                    return refused("reads what is written by")
+                }
+                if !writes[i].isDisjoint(with: writes[j]), stages[i] != stages[j] || !later {
+                    return refused("writes again what is written by")
+                }
+                if !reads[i].isDisjoint(with: writes[j]), stages[i] != stages[j] || !later {
+                    return refused("overwrites what is read by")
+                }
+            }
+        }
+        return nil
+    }
+
+    /// The first loop whose notes no longer fit after a primitive, as a refusal.
+    func brokenNote() -> Refusal? {
+        for f in functions.indices where functions[f].noted {
+            let index = index(f)
+            for (at, e) in index.entries.enumerated() {
+                guard let l = e.stmt as? For else { continue }
+                var problem: Refusal?
+                if let stages = l.annotations.ints("software_pipeline_stage"),
+                    let order = l.annotations.ints("software_pipeline_order")
+                {
+                    problem = pipelineProblem(l, stages, order)
+                }
+                if let list = l.annotations.strings("prefetch_scope") {
+                    problem = problem ?? prefetchProblem(index, at, l, list)
+                }
+                if var problem {
+                    problem.function = functions[f].function
+                    return problem
+                }
+            }
+        }
+        return nil
+    }
+
+    /// What is prefetched must be read inside the loop, at places that can be told ahead, and come from outside.
+    private func prefetchProblem(_ index: StmtIndex, _ at: Int, _ l: For, _ notes: [String]) -> Refusal? {
+        for note in notes {
+            let name = note.split(separator: ":").first.map(String.init) ?? note
+            var isRead = false
+            for i in (at + 1)..<index.entries[at].end {
+                guard let r = index.realize(i) else { continue }
+                if r.block.writes.contains(where: { $0.buffer.name == name }) {
+                    return failure(
+                        "SCH052", "prefetch: \(name) would be computed inside loop \(l.loopVar.name)", l,
+                        expected: "a buffer that is complete before the loop",
+                        hint: "prefetch after moving blocks"
+                    ).marking(r)
+                }
+                guard r.block.reads.contains(where: { $0.buffer.name == name }) else { continue }
+                var plain = true
+                postOrderVisit(
+                    r.block.body,
+                    expr: { e in
+                        guard let load = e as? BufferLoad, load.buffer.name == name else { return }
+                        isRead = true
+                        for x in load.indices {
+                            postOrderVisit(x) {
+                                if $0.kind == .bufferLoad || $0.kind == .call { plain = false }
+                            }
+                        }
+                    })
+                if !plain {
+                    return failure(
+                        "SCH052",
+                        "prefetch: the places of \(name) that `\(r.block.name)` reads come from memory", r,
+                        expected: "indices that follow from the loops"
+                    ).marking(l)
+                }
+            }
+            if !isRead {
+                return failure(
+                    "SCH052", "prefetch: nothing inside loop \(l.loopVar.name) would read \(name)", l,
+                    expected: "a buffer read by a load", hint: "prefetch after inlining and caching")
+            }
+        }
+        return nil
     }
 
     // MARK: prefetch
@@ -122,6 +212,8 @@ extension Schedule {
             let note = "\(buffer.name):\(offset)"
             var list = l.annotations.strings("prefetch_scope") ?? []
             if !list.contains(note) { list.append(note) }
+            if let problem = prefetchProblem(index, target, l, [note]) { throw problem }
+            functions[f].noted = true
             commit(
                 f,
                 index.replacing(

@@ -54,7 +54,22 @@ extension Schedule {
                     r,
                     expected: "producers (\(listed(made))) and readers (\(listed(users))) in different loops")
             }
-            stmts.insert(loopNest(r.block, [:], rest.arith.copy()), at: place)
+            // Inside a block that stands for one tile only the tile's part is to be computed.
+            var domains: [Var: Interval] = [:]
+            if scope > 0 {
+                let moving = Relaxation(
+                    index.loopsAbove(at), of: r, relevant: r.iterValues, index.arith.copy())
+                for (v, e) in zip(r.block.iterVars, r.iterValues) {
+                    guard let i = moving.interval(e), i.contiguous, !moving.restricted else {
+                        throw failure(
+                            "SCH076",
+                            "computeRoot: the part of \(v.variable.name) that `\(r.block.name)` computes "
+                                + "is not a box", r, expected: "bindings linear in the loops")
+                    }
+                    domains[v.variable] = i
+                }
+            }
+            stmts.insert(loopNest(r.block, domains, rest.arith.copy()), at: place)
             let function = rest.replacing(
                 s,
                 with: BlockRealize(

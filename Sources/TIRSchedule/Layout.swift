@@ -217,7 +217,21 @@ extension Schedule {
         {
             top = index.entries[top].parent
         }
-        return index.loopsAbove(top).isEmpty ? top : nil
+        guard index.loopsAbove(top).isEmpty else { return nil }
+        // Inside a block that stands for one tile, the whole domain of a block is more than its part in the tile.
+        if index.scope(of: at) > 0, let r = index.realize(at), !reachesDomain(index, at, r) { return nil }
+        return top
+    }
+
+    /// Whether the loops of its own scope take a block through all of its domain.
+    func reachesDomain(_ index: StmtIndex, _ at: Int, _ r: BlockRealize) -> Bool {
+        let relaxed = Relaxation(index.loopsAbove(at), index.arith.copy())
+        for (v, e) in zip(r.block.iterVars, r.iterValues) {
+            guard let i = relaxed.interval(e), i.contiguous, index.arith.difference(i.lo, v.dom.min) == 0,
+                index.arith.canProve(v.dom.extent .<= (i.width + 1))
+            else { return false }
+        }
+        return true
     }
 
     // MARK: unsafeSetDType

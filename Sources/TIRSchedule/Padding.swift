@@ -126,6 +126,15 @@ extension Schedule {
             for (v, p) in zip(b.iterVars, padding) {
                 let n = v.dom.extent.asInt ?? 0
                 let padded = (n + p - 1) / p * p
+                // Further iterations of a variable that does not tell the results apart would write them again.
+                let tells = form.indices.contains { $0 === v.variable }
+                if v.iterType == .dataParallel, !tells, padded != n {
+                    throw failure(
+                        "SCH107", "padEinsum: \(v.variable.name) does not index the result of `\(b.name)`", r,
+                        expected:
+                            "padding of the variables in \(BufferRegion(form.out, point: form.indices))",
+                        actual: "\(padding)")
+                }
                 extent[v.variable] = const(padded, v.variable.dtype)
                 iters.append(IterVar(IRRange(0, extent: padded), v.variable, v.iterType))
             }

@@ -156,7 +156,7 @@ extension Schedule {
             let shared = index.loopsAbove(place)
             let arith = index.arith.copy()
             var domains: [Var: Interval] = [:]
-            if !shared.isEmpty {
+            if !shared.isEmpty || index.scope(of: at) > 0 {
                 // Under loops of other blocks only that part of the result is complete that the loops inside compute.
                 if let x = shared.first(where: { reduction.contains($0.loopVar) }) {
                     throw failure(

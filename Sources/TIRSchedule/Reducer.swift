@@ -48,24 +48,28 @@ public enum Reducers {
         )
     }
 
-    /// Pairs (place, value): of the greater (least) values the one with the smaller place.
-    private static func argument(_ name: String, greater: Bool, ties: Bool) -> (name: String, make: Maker) {
+    /// How equal values are told apart.
+    private enum Ties { case keepLeft, less, lessOrEqual }
+
+    /// Pairs (place, value): the greater (least) value with its place.
+    private static func argument(_ name: String, greater: Bool, _ ties: Ties) -> (name: String, make: Maker) {
         (
             name: name,
             make: { types in
                 guard types.count == 2, types[0].isInt else { return nil }
                 let (i, x) = (Var("i", dtype: types[0]), Var("x", dtype: types[1]))
                 let (j, y) = (Var("j", dtype: types[0]), Var("y", dtype: types[1]))
+                let strictly = binary(greater ? .gt : .lt, x, y)
                 let better: PrimExpr
-                if ties {
-                    let strictly = binary(greater ? .gt : .lt, x, y)
-                    better = or(strictly, and(x .== y, i .< j))
-                } else {
-                    better = binary(greater ? .ge : .le, x, y)
+                switch ties {
+                case .keepLeft: better = binary(greater ? .ge : .le, x, y)
+                case .less: better = or(strictly, and(x .== y, i .< j))
+                case .lessOrEqual: better = or(strictly, and(x .== y, i .<= j))
                 }
+                // Of equal values the least place wins: the greatest is neutral.
                 return CommReducer(
                     lhs: [i, x], rhs: [j, y], result: [select(better, i, j), select(better, x, y)],
-                    identity: [const(-1, types[0]), greater ? minValue(types[1]) : maxValue(types[1])])
+                    identity: [maxValue(types[0]), greater ? minValue(types[1]) : maxValue(types[1])])
             }
         )
     }
@@ -75,9 +79,10 @@ public enum Reducers {
         single("min", { maxValue($0) }, { minimum($0, $1) }),
         single("max", { minValue($0) }, { maximum($0, $1) }),
         single("all", { _ in trueExpr }, { and($0, $1) }), single("any", { _ in falseExpr }, { or($0, $1) }),
-        argument("argmax", greater: true, ties: false), argument("argmin", greater: false, ties: false),
-        argument("argmax.first", greater: true, ties: true),
-        argument("argmin.first", greater: false, ties: true),
+        argument("argmax", greater: true, .keepLeft), argument("argmin", greater: false, .keepLeft),
+        argument("argmax.first", greater: true, .less), argument("argmin.first", greater: false, .less),
+        argument("te.argmax", greater: true, .lessOrEqual),
+        argument("te.argmin", greater: false, .lessOrEqual),
     ]
 }
 

@@ -55,6 +55,8 @@ extension Schedule {
         let result: T
         depth += 1
         defer { depth -= 1 }
+        let guarded = depth == 1 && functions.contains { $0.noted }
+        let before = guarded ? (functions, handles, trace) : nil
         do {
             result = try body()
         } catch let r as Refusal {
@@ -63,6 +65,10 @@ extension Schedule {
             throw rendered(r).within("primitive: \(name)")
         } catch let e as ApusError {
             throw e.within("primitive: \(name)")
+        }
+        if let before, let broken = brokenNote() {
+            (functions, handles, trace) = before
+            throw rendered(broken).within("primitive: \(name)")
         }
         if depth == 1, debugLevel != .none { try verify(exhaustively: debugLevel == .exhaustive) }
         return result

@@ -21,6 +21,8 @@ public final class Schedule {
         var partial: Set<String> = []
         /// Whether blocks hold blocks below the root: their signatures then follow what changes inside.
         var nested = false
+        /// Whether loops carry notes (pipelines, prefetches) that their bodies must keep fitting.
+        var noted = false
 
         init(name: String, function: PrimFunc) {
             self.name = name
@@ -31,6 +33,10 @@ public final class Schedule {
                 partial.insert(r.block.name)
             }
             nested = i.entries.indices.contains { i.realize($0) != nil && i.scope(of: $0) > 0 }
+            noted = i.entries.contains { e in
+                let notes = (e.stmt as? For)?.annotations
+                return notes?["software_pipeline_stage"] != nil || notes?["prefetch_scope"] != nil
+            }
             index = i
         }
     }

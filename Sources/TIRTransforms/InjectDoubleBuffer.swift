@@ -54,8 +54,9 @@ private func doubleBuffered(_ loop: For, _ analyzer: Analyzer, split: Int) throw
     for i in body.statements.indices.reversed() where early[i] {
         for j in 0..<i
         where summaries[j].all.contains(where: {
-            own.contains($0) && summaries[j].changes($0)
-                && summaries[i].touches($0)
+            // Memory from outside the loop counts, too: a statement left behind would run after what it comes before.
+            (summaries[j].changes($0) && summaries[i].touches($0))
+                || (summaries[j].touches($0) && summaries[i].changes($0))
         }) { early[j] = true }
     }
     // Nothing left to overlap with.

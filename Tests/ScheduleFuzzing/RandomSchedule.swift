@@ -10,7 +10,7 @@ import ApusTestSupport
 public struct RandomSchedule {
     /// What a run may use.
     public struct Options: Sendable {
-        /// Loops bound to thread axes: the interpreter runs them, a CPU's code generator does not.
+        /// Loops bound to the thread axes of a device: the interpreter runs them, a CPU's code generator does not.
         public var threads: Bool
         /// Steps tried.
         public var steps: Int
@@ -245,7 +245,6 @@ public struct RandomSchedule {
             guard options.threads else { throw Refused.notApplicable }
             try s.bind(pick(loops), thread: pick(["blockIdx.x", "blockIdx.y", "threadIdx.x", "threadIdx.y"]))
         case "bind.vthread":
-            guard options.threads else { throw Refused.notApplicable }
             try s.bind(pick(loops), thread: pick(["vthread", "vthread.x", "cthread"]))
         case "annotate":
             if random.below(2) == 0 {

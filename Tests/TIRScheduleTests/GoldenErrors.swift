@@ -2048,7 +2048,7 @@ func goldenError(_ name: String) -> String {
         return #"""
             error[SCH085]: rfactor: the body of `best` is no reduction that is known
               at: primitive: rfactor
-              expected: an init, and C[…] = C[…] op value, of one of sum, prod, min, max, all, any, argmax, argmin, argmax.first, argmin.first, test.absmax
+              expected: an init, and C[…] = C[…] op value, of one of sum, prod, min, max, all, any, argmax, argmin, argmax.first, argmin.first, te.argmax, te.argmin, test.absmax
               note: in the function
             @T.prim_func
             def main(A: T.Buffer((5, 7), "float32", align=64), place: T.Buffer((5,), "float32", align=64), double: T.Buffer((5,), "float32", align=64)):
@@ -2752,10 +2752,42 @@ func goldenError(_ name: String) -> String {
             """#
     case "a pipeline of another length":
         return #"""
-            error[SCH049]: softwarePipeline: the body of i has 1 statements
+            error[SCH049]: softwarePipeline: the body of i has 2 statements
               at: primitive: softwarePipeline
-              expected: a stage >= 0 for each, and an order that is a permutation of 0..<1
-              actual: stages [0, 1], order [0, 1]
+              expected: a stage >= 0 for each, and an order that is a permutation of 0..<2
+              actual: stages [0, 1, 1], order [0, 1, 2]
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in range(6):
+                        ^
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+            """#
+    case "a pipeline of one statement":
+        return #"""
+            error[SCH049]: softwarePipeline: the body of i is one statement
+              at: primitive: softwarePipeline
+              expected: statements that can overlap
               note: in the function
             @T.prim_func
             def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
@@ -2781,6 +2813,75 @@ func goldenError(_ name: String) -> String {
                             T.reads(C[vi, vj], A[vi, vj])
                             T.writes(D[vi, vj])
                             D[vi, vj] = C[vi, vj] - A[vi, vj]
+              hint: computeAt and cacheRead put stages into a loop
+            """#
+    case "parallel iterations of a pipeline":
+        return #"""
+            error[SCH049]: the software pipeline of loop i would no longer fit its body
+              at: primitive: parallel
+              expected: a serial loop of 2 statements
+              actual: parallel, 2 statements
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.parallel(6, annotations={"software_pipeline_stage": [0, 1], "software_pipeline_order": [0, 1]}):
+                        ^
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+              hint: softwarePipeline last, once the body of the loop is final
+            """#
+    case "a further statement in a pipeline":
+        return #"""
+            error[SCH049]: the software pipeline of loop i would no longer fit its body
+              at: primitive: reverseComputeAt
+              expected: a serial loop of 2 statements
+              actual: serial, 3 statements
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.serial(6, annotations={"software_pipeline_stage": [0, 1], "software_pipeline_order": [0, 1]}):
+                        ^
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                        for ax0 in range(10):
+                            with T.block("D"):
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(C[vi, vj], A[vi, vj])
+                                T.writes(D[vi, vj])
+                                D[vi, vj] = C[vi, vj] - A[vi, vj]
+              hint: softwarePipeline last, once the body of the loop is final
             """#
     case "a pragma that is no name":
         return #"""
@@ -2845,6 +2946,40 @@ func goldenError(_ name: String) -> String {
                             T.reads(C[vi, vj], A[vi, vj])
                             T.writes(D[vi, vj])
                             D[vi, vj] = C[vi, vj] - A[vi, vj]
+            """#
+    case "prefetch of what the loop computes":
+        return #"""
+            error[SCH052]: prefetch: B would be computed inside loop i
+              at: primitive: computeAt
+              expected: a buffer that is complete before the loop
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 10), "float32", align=64), D: T.Buffer((6, 10), "float32", align=64)):
+                with T.block("root"):
+                    B = T.alloc_buffer((6, 10), "float32")
+                    C = T.alloc_buffer((6, 10), "float32")
+                    for i in T.serial(6, annotations={"prefetch_scope": ["B:1"]}):
+                        ^
+                        for ax0 in range(10):
+                            with T.block("B"):
+                                         ^^^
+                                vi, vj = T.axis.remap("SS", [i, ax0])
+                                T.reads(A[vi, vj])
+                                T.writes(B[vi, vj])
+                                B[vi, vj] = A[vi, vj] + T.float32(1.0)
+                        for j in range(10):
+                            with T.block("C"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(B[vi, vj])
+                                T.writes(C[vi, vj])
+                                C[vi, vj] = B[vi, vj] * B[vi, vj]
+                    for i, j in T.grid(6, 10):
+                        with T.block("D"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(C[vi, vj], A[vi, vj])
+                            T.writes(D[vi, vj])
+                            D[vi, vj] = C[vi, vj] - A[vi, vj]
+              hint: prefetch after moving blocks
             """#
     case "an annotation that is a node":
         return #"""

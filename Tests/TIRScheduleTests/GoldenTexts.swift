@@ -1977,10 +1977,10 @@ func golden(_ name: String) -> String {
                             T.reads(A[vi, vk_0 * 3 + vk_1])
                             T.writes(place_rf[vi, vk_1], best_rf[vi, vk_1])
                             with T.init():
-                                place_rf[vi, vk_1] = -1
+                                place_rf[vi, vk_1] = 9223372036854775807
                                 best_rf[vi, vk_1] = T.float32("-inf")
-                            value_0: T.int64 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1), place_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1))
-                            value_1: T.float32 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, -1), best_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")))
+                            value_0: T.int64 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, 9223372036854775807), place_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, 9223372036854775807))
+                            value_1: T.float32 = T.Select(best_rf[vi, vk_1] > T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) or best_rf[vi, vk_1] == T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")) and place_rf[vi, vk_1] < T.if_then_else(vk_0 * 3 + vk_1 < 7, vk_0 * 3 + vk_1, 9223372036854775807), best_rf[vi, vk_1], T.if_then_else(vk_0 * 3 + vk_1 < 7, A[vi, vk_0 * 3 + vk_1], T.float32("-inf")))
                             place_rf[vi, vk_1] = value_0
                             best_rf[vi, vk_1] = value_1
                     for ax0, ax1 in T.grid(4, 3):

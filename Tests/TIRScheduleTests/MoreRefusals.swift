@@ -242,13 +242,35 @@ private let noteRefusals: [Refusal] = [
         try s.softwarePipeline(row, stages: [1, 0], order: [0, 1])
     },
     refusal("a pipeline of another length", "SCH049", Programs.chain()) { s in
-        try s.softwarePipeline(s.getLoops(s.getBlock("C"))[0], stages: [0, 1], order: [0, 1])
+        let row = try s.getLoops(s.getBlock("C"))[0]
+        try s.computeAt(s.getBlock("B"), row)
+        try s.softwarePipeline(row, stages: [0, 1, 1], order: [0, 1, 2])
+    },
+    refusal("a pipeline of one statement", "SCH049", Programs.chain()) { s in
+        try s.softwarePipeline(s.getLoops(s.getBlock("C"))[0], stages: [0], order: [0])
+    },
+    refusal("parallel iterations of a pipeline", "SCH049", Programs.chain()) { s in
+        let row = try s.getLoops(s.getBlock("C"))[0]
+        try s.computeAt(s.getBlock("B"), row)
+        try s.softwarePipeline(row, stages: [0, 1], order: [0, 1])
+        try s.parallel(row)
+    },
+    refusal("a further statement in a pipeline", "SCH049", Programs.chain()) { s in
+        let row = try s.getLoops(s.getBlock("C"))[0]
+        try s.computeAt(s.getBlock("B"), row)
+        try s.softwarePipeline(row, stages: [0, 1], order: [0, 1])
+        try s.reverseComputeAt(s.getBlock("D"), row)
     },
     refusal("a pragma that is no name", "SCH052", Programs.chain()) { s in
         try s.pragma(s.getLoops(s.getBlock("C"))[0], "a b")
     },
     refusal("prefetch from another nest", "SCH052", Programs.chain()) { s in
         try s.prefetch(s.getBlock("B"), 0, s.getLoops(s.getBlock("C"))[0])
+    },
+    refusal("prefetch of what the loop computes", "SCH052", Programs.chain()) { s in
+        let row = try s.getLoops(s.getBlock("C"))[0]
+        try s.prefetch(s.getBlock("C"), 0, row)
+        try s.computeAt(s.getBlock("B"), row)
     },
     refusal("an annotation that is a node", "SCH052", Programs.chain()) { s in
         try s.annotate(s.getBlock("B"), "n", .node(const(1)))
