@@ -21,9 +21,50 @@ public enum BackendAPI {
                         ApusError(
                             code.map { String(cString: $0) } ?? "RT000",
                             message.map { String(cString: $0) } ?? "generated code failed"))
+                },
+                call_packed: { name, args, count, wanted, result in
+                    callGlobal(name, PackedArgs(args, count: Int(count)), wanted, result)
                 }))
         return UnsafePointer(pointer)
     }()
+
+    /// A packed call out of generated code, which holds numbers and pointers only.
+    private static func callGlobal(
+        _ name: UnsafePointer<CChar>?, _ args: PackedArgs, _ wanted: Int32,
+        _ result: UnsafeMutablePointer<ApusAny>?
+    ) -> Int32 {
+        do {
+            guard let name, let result else { throw ApusError("TTR070", "a packed call without a name") }
+            let called = String(cString: name)
+            let f = try Registry.require(called)
+            var raw = ApusAny()
+            guard f.callABI(args.base, Int32(args.count), &raw) == 0 else { return -1 }
+            // Takes what is owned, so that an object that nobody wants is released.
+            let value = try AnyValue(taking: raw)
+            result.pointee = try plain(value, wanted, called)
+            return 0
+        } catch {
+            LastError.set(error)
+            return -1
+        }
+    }
+
+    private static func plain(_ value: AnyValue, _ wanted: Int32, _ name: String) throws -> ApusAny {
+        switch (wanted, value) {
+        case (Int32(APUS_NONE), _): return ApusAny()
+        case (Int32(APUS_INT), .int(let x)): return ApusAny(Int32(APUS_INT), ApusValue(i: Int64(x)))
+        case (Int32(APUS_INT), .bool(let x)): return ApusAny(Int32(APUS_INT), ApusValue(i: x ? 1 : 0))
+        case (Int32(APUS_FLOAT), .int(let x)): return ApusAny(Int32(APUS_FLOAT), ApusValue(f: Double(x)))
+        case (Int32(APUS_FLOAT), .float(let x)): return ApusAny(Int32(APUS_FLOAT), ApusValue(f: x))
+        case (Int32(APUS_PTR), .ptr(let p)): return ApusAny(Int32(APUS_PTR), ApusValue(p: p))
+        default:
+            let kinds = [Int32(APUS_INT): "int", Int32(APUS_FLOAT): "float", Int32(APUS_PTR): "ptr"]
+            throw ApusError(
+                "TTR071", "a packed call out of generated code gave a result of another kind",
+                at: ["function: \(name)"], expected: kinds[wanted] ?? "kind \(wanted)", actual: value.kindName
+            )
+        }
+    }
 
     fileprivate struct Launch {
         let task: ApusTask

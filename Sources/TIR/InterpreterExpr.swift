@@ -433,6 +433,7 @@ extension TIRCompiler {
             default: throw unsupported(c)
             }
         }
+        if let known = try structCall(name, c) { return known }
         switch name {
         case "fma": return try fma(c, try expr(try arg(0)), try expr(try arg(1)), try expr(try arg(2)))
         case "if_then_else":

@@ -164,6 +164,11 @@ public func planAndUpdateBufferAllocationLocation(_ f: PrimFunc) -> PrimFunc {
         if let i = path.firstIndex(where: { ($0 as? For)?.forKind == .vectorized }) {
             path = Array(path[..<i])
         }
+        // Memory that all threads share lies outside of the kernel.
+        let rank = MemoryRank(b.scope)
+        if rank == .global, let i = path.firstIndex(where: { hardwareTag($0) != nil }) {
+            path = Array(path[..<i])
+        }
         guard let place = path.last else { continue }
         placed.insert(b)
         at[ObjectIdentifier(place), default: []].append(b)
@@ -185,7 +190,7 @@ private final class RegionCollector: StmtExprVisitor {
     private(set) var order: [Buffer] = []
     /// Alignment of strides asked for by the annotation `buffer_dim_align`: axis, factor, offset.
     private(set) var alignments: [Buffer: [(axis: Int, factor: Int, offset: Int)]] = [:]
-    private var loops: [(variable: Var, set: IntervalSet)] = []
+    private var loops: [(variable: Var, set: IntervalSet, tag: String)] = []
     private var byData: [Var: Buffer] = [:]
 
     private func declare(_ b: Buffer) {
@@ -197,7 +202,12 @@ private final class RegionCollector: StmtExprVisitor {
     private func access(_ b: Buffer, _ indices: [PrimExpr]) {
         guard var entry = entries[b], !entry.opaque else { return }
         var domains: [Var: IntervalSet] = [:]
-        for l in loops[entry.depth...] { domains[l.variable] = l.set }
+        let rank = MemoryRank(b.scope)
+        for (i, l) in loops.enumerated() {
+            // Threads outside of the allocation share it: it holds what all of them access.
+            let shares = (rank == .shared && isThreadAxis(l.tag)) || (rank == .warp && l.tag == "threadIdx.x")
+            if i >= entry.depth || shares { domains[l.variable] = l.set }
+        }
         let sets = indices.map { analyzer.evalSet($0, domains) }
         if let old = entry.sets {
             var merged: [IntervalSet] = []
@@ -237,8 +247,8 @@ private final class RegionCollector: StmtExprVisitor {
         }
     }
 
-    private func within(_ v: Var, _ set: IntervalSet, _ body: () -> Void) {
-        loops.append((variable: v, set: set))
+    private func within(_ v: Var, _ set: IntervalSet, tag: String = "", _ body: () -> Void) {
+        loops.append((variable: v, set: set, tag: tag))
         body()
         loops.removeLast()
     }
@@ -256,7 +266,10 @@ private final class RegionCollector: StmtExprVisitor {
             visit(loop.extent)
             analyzer.bind(loop.loopVar, IRRange(min: loop.min, extent: loop.extent))
             // A single iteration is bound to its value and needs no relaxing, but must not escape either.
-            within(loop.loopVar, IntervalSet(IRRange(min: loop.min, extent: loop.extent))) {
+            within(
+                loop.loopVar, IntervalSet(IRRange(min: loop.min, extent: loop.extent)),
+                tag: loop.threadBinding?.threadTag ?? ""
+            ) {
                 visit(loop.body)
             }
         case .letStmt:

@@ -9,6 +9,8 @@ private final class Flattener: AnalyzingMutator {
     private var flat: [Buffer: (buffer: Buffer, strides: [PrimExpr])] = [:]
 
     private func layout(_ b: Buffer) -> (buffer: Buffer, strides: [PrimExpr]) {
+        // A pixel is found by row and column.
+        if isTexture(b.scope) { return (buffer: b, strides: []) }
         if let known = flat[b] { return known }
         let strides = flatStrides(b).map { analyzer.simplify($0) }
         let count = b.elemOffset + extent(b, strides)
@@ -62,14 +64,14 @@ private final class Flattener: AnalyzingMutator {
     }
 
     override func mutate(_ e: PrimExpr) -> PrimExpr {
-        guard let load = e as? BufferLoad else { return mutateChildren(of: e) }
+        guard let load = e as? BufferLoad, !isTexture(load.buffer.scope) else { return mutateChildren(of: e) }
         let l = layout(load.buffer)
         let i = index(load.buffer, l.strides, load.indices.map { mutate($0) })
         if l.buffer === load.buffer && isNormal(load.indices, i) { return e }
         return BufferLoad(l.buffer, [i])
     }
     override func mutate(_ s: Stmt) -> Stmt {
-        guard let store = s as? BufferStore else { return super.mutate(s) }
+        guard let store = s as? BufferStore, !isTexture(store.buffer.scope) else { return super.mutate(s) }
         let l = layout(store.buffer)
         let value = mutate(store.value)
         let i = index(store.buffer, l.strides, store.indices.map { mutate($0) })

@@ -11,10 +11,13 @@ public struct MemoryInfo: Sendable, Equatable {
     public let unitBytes: Int
     /// All parts together; 0 = no limit.
     public let maxBytes: Int
+    /// The address at which an allocation begins, in units; nil = the allocation stays one.
+    public let headAddress: Int?
 
-    public init(unitBytes: Int, maxBytes: Int = 0) {
+    public init(unitBytes: Int, maxBytes: Int = 0, headAddress: Int? = nil) {
         self.unitBytes = unitBytes
         self.maxBytes = maxBytes
+        self.headAddress = headAddress
     }
 }
 

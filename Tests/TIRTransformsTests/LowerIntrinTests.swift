@@ -1,3 +1,4 @@
+import ApusArith
 import ApusIR
 import ApusNode
 import ApusRuntime
@@ -175,5 +176,146 @@ private func binades(signed: Bool) -> [Float] {
             #expect(got == want)
         }
         #expect((lowerIntrin(pow(x, FloatImm(2.5))) as? Call)?.name == "tir.pow")
+    }
+
+    // MARK: Rules, divisions, multiply-adds
+
+    /// The largest error of each function that is computed by arithmetic, measured and held against its declared bound.
+    @Test func tableOfErrors() throws {
+        var lines: [String] = []
+        for f in ElementaryFunction.all {
+            guard let c = Self.cases.first(where: { $0.name == f.name }) else {
+                Issue.record("\(f.name) is not measured")
+                continue
+            }
+            var values = samples(c.range, 20001)
+            let positive = c.name == "log" || c.name == "rsqrt"
+            values += binades(signed: !positive).filter { c.range.contains($0) || (positive && $0 > 0) }
+            var worst: [Double] = []
+            for useFMA in [true, false] {
+                var most = 0.0
+                for (x, y) in zip(values, try run(c.name, values, useFMA: useFMA)) {
+                    most = max(most, ulps(y, c.reference(Double(x))))
+                }
+                worst.append(most)
+            }
+            #expect(worst[0] <= f.maxULP && worst[1] <= f.maxULPWithoutFMA, "\(f.name): \(worst)")
+            lines.append(
+                "ulp \(f.name) \((worst[0] * 100).rounded() / 100) without fma \((worst[1] * 100).rounded() / 100)"
+            )
+        }
+        print(lines.joined(separator: "\n"))
+    }
+
+    @Test("floor division and modulo, for every sign", arguments: [DataType.int8, .int32, .int64])
+    func divisions(_ type: DataType) throws {
+        let a = Var("a", dtype: type)
+        let b = Var("b", dtype: type)
+        let analyzer = Analyzer()
+        let positive = Var("p", dtype: type)
+        analyzer.bind(positive, bound: ConstIntBound(0, 100))
+        var forms: [(PrimExpr, String)] = []
+        for make in [floorDiv as (PrimExpr, PrimExpr) -> PrimExpr, floorMod] {
+            forms.append((make(a, b), "general"))
+            for c in [1, 2, 8, 3, 7] {
+                forms.append((make(a, const(c, type)), "by \(c)"))
+                forms.append((make(positive, const(c, type)), "positive by \(c)"))
+            }
+        }
+        for (e, what) in forms {
+            let lowered = lowerFloorDivision(e, analyzer)
+            var left = false
+            var selects = 0
+            postOrderVisit(lowered) { x in
+                if x.kind == .floorDiv || x.kind == .floorMod { left = true }
+                if x.kind == .select { selects += 1 }
+            }
+            #expect(!left, "\(what): \(lowered)")
+            #expect(!what.hasPrefix("positive") || selects == 0, "\(what): \(lowered)")
+            for x in [-128, -17, -8, -1, 0, 1, 5, 8, 99, 127] {
+                for y in [-5, -2, 1, 3, 4] {
+                    let values: [Var: TIRArgument] = [a: .int(x), b: .int(y), positive: .int(abs(x) % 101)]
+                    guard case .int(let want) = try TIRInterpreter.evaluate(e, values),
+                        case .int(let got) = try TIRInterpreter.evaluate(lowered, values)
+                    else { continue }
+                    #expect(got == want, "\(what): \(x), \(y)")
+                }
+            }
+        }
+    }
+
+    @Test func divisionsInLoops() throws {
+        try expectPass(
+            lowerFloorDivision,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((24,), "float32"), B: T.Buffer((24,), "float32")):
+                for i in range(24):
+                    if i < 21:
+                        B[i // 3 + i % 3] = A[(i + 3) // 4 + i % 8]
+            """,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((24,), "float32"), B: T.Buffer((24,), "float32")):
+                for i in range(24):
+                    if i < 21:
+                        B[T.truncdiv(i, 3) + T.truncmod(i, 3)] = A[T.shift_right(i + 3, 2) + T.bitwise_and(i, 7)]
+            """)
+    }
+
+    @Test("fixed-point multiplication rounds halves up")
+    func fixedPoint() throws {
+        let x = Var("x", dtype: .int32)
+        let y = Var("y", dtype: .int32)
+        for s in [-9, -1, 0, 1, 3] {
+            let call = intrinsic(
+                "q_multiply_shift", .int32, [x, y, IntImm(31, dtype: .int32), IntImm(s, dtype: .int32)])
+            let e = lowerIntrin(call)
+            for (a, b) in [
+                (1000, 1 << 30), (-1000, 1 << 30), (12345, 1_500_000_007), (-7, 1_900_000_000), (3, 1 << 30),
+            ] {
+                let shift = 31 - min(s, 0)
+                let want = ((a << max(s, 0)) * b + (1 << (shift - 1))) >> shift
+                guard case .int(let got) = try TIRInterpreter.evaluate(e, [x: .int(a), y: .int(b)]) else {
+                    continue
+                }
+                #expect(got == want, "\(a) \(b) \(s)")
+            }
+        }
+    }
+
+    @Test func multiplyAdds() throws {
+        try expectText(
+            matchFMA,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((4,), "float32"), B: T.Buffer((4,), "float32")):
+                for i in range(4):
+                    B[i] = A[i] * B[i] + A[0]
+                for j in range(4):
+                    B[j] = A[1] + A[j] * B[j]
+            """,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((4,), "float32"), B: T.Buffer((4,), "float32")):
+                for i in range(4):
+                    B[i] = T.fma(A[i], B[i], A[0])
+                for j in range(4):
+                    B[j] = T.fma(A[j], B[j], A[1])
+            """)
+    }
+
+    @Test("rules of a kind of target come before the default's")
+    func kinds() {
+        let x = Var("x", dtype: .float32)
+        func text(_ e: PrimExpr, _ kind: String) -> String { "\(lowerIntrin(e, kind: kind))" }
+        #expect(text(exp(x), "cuda").contains("expf"))
+        #expect(text(exp(Var("h", dtype: .float16)), "cuda").contains("hexp"))
+        #expect(text(sigmoid(x), "cuda").contains("expf"))
+        #expect(text(tanh(x), "opencl").contains("\"tanh\""))
+        #expect(!text(exp(x), "llvm").contains("call_pure_extern"))
+        #expect(text(intrinsic("warp_activemask", .uint32, []), "cuda").contains("__activemask"))
+        let double = exp(Var("d", dtype: .float64))
+        #expect(lowerIntrin(double, kind: "llvm") === double)
     }
 }

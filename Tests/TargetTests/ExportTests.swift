@@ -149,7 +149,7 @@ private let manyKernels: [(name: String, function: PrimFunc)] = (0..<11).map {
                 target,
                 function(BufferStore(a, Cast(.float32, Var("h", dtype: DataType(.int, 4))), [IntImm(0)])))
                 != nil)
-        let packed = Call(.int32, try Op.get("tir.call_packed"), [StringImm("g")])
+        let packed = Call(.int32, try Op.get("tir.call_packed"), [IntImm(0)])
         #expect(code(target, function(Evaluate(packed))) == "TGT022")
         let thread = For(Var("t"), IntImm(0), IntImm(4), .threadBinding, body: Evaluate.noOp)
         #expect(code(target, function(thread)) == "TGT025")

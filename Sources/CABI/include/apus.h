@@ -130,6 +130,9 @@ typedef struct ApusBackendAPI {
     void (*free_workspace)(void *pointer);
     /* The error of this thread: a stable code such as "RT301" and a text. Then return a value other than 0. */
     void (*set_error)(const char *code, const char *message);
+    /* Calls the global function of this name. wanted: the kind of result that the caller can hold, APUS_INT, APUS_FLOAT
+     * or APUS_PTR, to which it is converted, or APUS_NONE for none; objects are refused. 0, or not after an error. */
+    int32_t (*call_packed)(const char *name, const ApusAny *args, int32_t num_args, int32_t wanted, ApusAny *result);
 } ApusBackendAPI;
 
 /* ---- Functions of libapus_runtime ---- */

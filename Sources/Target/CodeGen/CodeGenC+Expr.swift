@@ -241,6 +241,7 @@ extension CodeGenC {
                 hint: "inline it, or export it and use call_extern")
         }
         let name = String(e.name.dropFirst(4))
+        if let v = try packedCall(name, e) { return v.value }
         if let v = try control(name, e) { return v.value }
         let args = try e.args.map { try single(value($0)) }
         guard let first = args.first else { throw unknown(name, e) }
@@ -290,10 +291,7 @@ extension CodeGenC {
     private func unknown(_ name: String, _ e: Call) -> ApusError {
         ApusError(
             "TGT022", "the code generator `c` does not know the intrinsic `\(name)`",
-            at: ["kernel: \(kernel)"],
-            actual: "\(e)",
-            hint: name == "call_packed"
-                ? "packed functions are called by executors; use call_extern in kernels" : nil)
+            at: ["kernel: \(kernel)"], actual: "\(e)")
     }
 
     /// Calls that do not simply evaluate their arguments; nil if `name` is none of them.

@@ -21,7 +21,9 @@ extension CodeGenC {
             let s = unsafeDowncast(s, to: LetStmt.self)
             let v = try value(s.value)
             try scoped(s.variable, v) { try statement(s.body) }
-        case .attr: try statement(unsafeDowncast(s, to: AttrStmt.self).body)
+        case .attr:
+            let s = unsafeDowncast(s, to: AttrStmt.self)
+            if s.key == "compute_scope" { try computeScope(s) } else { try statement(s.body) }
         case .assert:
             let s = unsafeDowncast(s, to: AssertStmt.self)
             let c = try convert(value(s.condition), .bool)

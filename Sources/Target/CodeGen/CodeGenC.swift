@@ -190,16 +190,25 @@ final class CodeGenC {
 
     // MARK: Kernels
 
-    private func add(_ name: String, _ function: PrimFunc) throws {
+    /// Starts the function of a kernel.
+    func begin(_ name: String, noAlias: Bool) {
         kernel = name
         taskCount = 0
+        self.noAlias = noAlias
+        frame = Frame()
+    }
+
+    private func add(_ name: String, _ function: PrimFunc) throws {
+        if isPacked(function) {
+            try addPacked(name, function)
+            return
+        }
         let signature = try KernelSignature(function, name: name)
-        noAlias = signature.noAlias
+        begin(name, noAlias: signature.noAlias)
         var variables: [Var] = signature.pointers.map(\.data)
         variables += signature.bindings.map(\.variable)
         variables += signature.zeroOffsets
         for a in signature.arguments { if case .scalar(_, let v) = a { variables.append(v) } }
-        frame = Frame()
         var parameters: [String] = []
         for (i, v) in variables.enumerated() {
             let text = fresh(v)
@@ -216,11 +225,11 @@ final class CodeGenC {
         try wrapper(signature, variables)
     }
 
-    private func parameter(_ v: Var, _ text: String, isPointer: Bool) throws -> String {
+    func parameter(_ v: Var, _ text: String, isPointer: Bool) throws -> String {
         isPointer ? "void *\(noAlias ? "restrict " : "")\(text)" : "\(try typeName(v.dtype)) \(text)"
     }
 
-    private func emitFunction(_ head: String) {
+    func emitFunction(_ head: String) {
         functions.append("\(head) {\n\(frame.lines.joined(separator: "\n"))\n}\n")
     }
 

@@ -1,16 +1,12 @@
+import ApusTIR
+
 /// The checks of a kernel's arguments that do not depend on the kernel, once a module, in both languages that
 /// the code generators write. Layouts are those of `apus.h`.
 enum KernelPrelude {
     /// What `apus_check_tensor` returns besides 0, with the error code and the text that goes with it.
-    static let failures: [(code: String, text: String)] = [
-        (code: "RT102", text: "is not a tensor"),
-        (code: "RT103", text: "is not in the memory of the CPU"),
-        (code: "RT104", text: "has another element type"),
-        (code: "RT105", text: "has another number of dimensions"),
-        (code: "RT106", text: "has another shape"),
-        (code: "RT107", text: "is not compact in row-major order"),
-        (code: "RT108", text: "has no memory"),
-    ]
+    static let failures: [(code: String, text: String)] = ArgumentFailure.allCases.map {
+        (code: $0.code, text: $0.text)
+    }
 
     static let source = """
         #include <stddef.h>
@@ -28,7 +24,8 @@ enum KernelPrelude {
         typedef int32_t (*ApusTask)(int32_t, int32_t, void *);
         typedef struct { int32_t (*parallel_launch)(ApusTask, void *, int32_t);
             void *(*alloc_workspace)(uint64_t);
-            void (*free_workspace)(void *); void (*set_error)(const char *, const char *); } ApusBackendAPI;
+            void (*free_workspace)(void *); void (*set_error)(const char *, const char *);
+            int32_t (*call_packed)(const char *, const ApusAny *, int32_t, int32_t, ApusAny *); } ApusBackendAPI;
         static inline int32_t apus_check_tensor(const ApusAny *arg, int32_t rank, uint32_t dtype,
                                                 const int64_t *shape, int32_t strided) {
             if (arg->type_index != 7 || !arg->v.tensor) return 1;
@@ -56,7 +53,7 @@ enum KernelPrelude {
         """
 
     /// The same two functions as LLVM IR, without a target so that they fit every one. The table of the API
-    /// is the same in both: parallel_launch, alloc_workspace, free_workspace, set_error.
+    /// is the same in both: parallel_launch, alloc_workspace, free_workspace, set_error, call_packed.
     static let ir = """
         define internal i32 @apus_check_tensor(ptr %arg, i32 %rank, i32 %dtype, ptr %shape,
                                                i32 %strided) noinline nounwind {

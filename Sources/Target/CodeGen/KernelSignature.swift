@@ -61,10 +61,10 @@ struct KernelSignature {
                 pointers.append((data: buffer.data, argument: i))
             }
             let shape: [Int] = buffer.shape.map { $0.asInt ?? -1 }
-            let dims = buffer.shape.map { $0.asInt.map { "\($0)" } ?? "\($0)" }.joined(separator: ", ")
             arguments.append(
-                .tensor(name: buffer.name, buffer: buffer, shape: shape, expected: "\(buffer.dtype)[\(dims)]")
-            )
+                .tensor(
+                    name: buffer.name, buffer: buffer, shape: shape,
+                    expected: ArgumentFailure.expected(buffer)))
         }
         for o in open {
             if let v = o.expression as? Var, bound.insert(ObjectIdentifier(v)).inserted {
@@ -85,14 +85,18 @@ struct KernelSignature {
 
     /// `kernel add: argument 1 (B) has another shape; expected float32[4, 4]`
     func message(_ argument: Int, _ failure: String) -> String {
+        let (name, expected): (String, String)
         switch arguments[argument] {
-        case .tensor(let n, _, _, let expected):
-            return "kernel \(name): argument \(argument) (\(n)) \(failure); expected \(expected)"
-        case .scalar(let n, let v):
-            return "kernel \(name): argument \(argument) (\(n)) \(failure); expected \(v.dtype)"
+        case .tensor(let n, _, _, let e): (name, expected) = (n, e)
+        case .scalar(let n, let v): (name, expected) = (n, "\(v.dtype)")
         }
+        return ArgumentFailure.message(
+            kernel: self.name, argument: argument, name: name, failure, expected: expected)
     }
 }
+
+/// Whether the function is an entry of the packed convention itself, with its checks in its body.
+func isPacked(_ f: PrimFunc) -> Bool { CallingConvention.of(f) == .packed }
 
 /// The variables that occur in a statement, bound or free; buffers by their data pointer.
 func usedVariables(_ s: Stmt) -> Set<ObjectIdentifier> {

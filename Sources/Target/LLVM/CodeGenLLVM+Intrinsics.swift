@@ -27,6 +27,7 @@ extension CodeGenLLVM {
                 hint: "inline it, or export it and use call_extern")
         }
         let name = String(e.name.dropFirst(4))
+        if let known = try packedCall(name, e) { return known.value }
         if let known = try floatingCall(name, e) { return known }
         if let known = try integerCall(name, e) { return known }
         switch name {
@@ -52,9 +53,7 @@ extension CodeGenLLVM {
         default:
             throw ApusError(
                 "TGT022", "the code generator `llvm` does not know the intrinsic `\(name)`",
-                at: ["kernel: \(kernel)"],
-                hint: name == "call_packed"
-                    ? "packed functions are called by executors; use call_extern in kernels" : nil)
+                at: ["kernel: \(kernel)"])
         }
     }
 

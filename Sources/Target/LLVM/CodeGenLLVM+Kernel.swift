@@ -8,6 +8,10 @@ import CLLVM
 extension CodeGenLLVM {
     /// Adds the kernel: its body, and `apus_fn_<name>` that checks the arguments and calls it.
     func add(_ name: String, _ function: PrimFunc) throws {
+        if isPacked(function) {
+            try addPacked(name, function)
+            return
+        }
         kernel = name
         taskCount = 0
         let signature = try KernelSignature(function, name: name)

@@ -21,7 +21,9 @@ extension CodeGenLLVM {
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)
             try bind(s.variable, s.value, try value(s.value)) { try statement(s.body) }
-        case .attr: try statement(unsafeDowncast(s, to: AttrStmt.self).body)
+        case .attr:
+            let s = unsafeDowncast(s, to: AttrStmt.self)
+            if s.key == "compute_scope" { try computeScope(s) } else { try statement(s.body) }
         case .assert:
             let s = unsafeDowncast(s, to: AssertStmt.self)
             require(try condition(s.condition)) { setError(s.code, s.message) }

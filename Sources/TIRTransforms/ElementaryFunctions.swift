@@ -1,0 +1,174 @@
+import ApusArith
+import ApusIR
+import ApusNode
+import ApusRuntime
+import ApusSupport
+import ApusTIR
+
+// Elementary functions of float32 as straight-line arithmetic, so that a vector stays a vector: no calls, no tables,
+// no branches. Errors measured exhaustively or by dense sampling in the tests, see `ElementaryFunction.all`.
+//
+//   exp      results below 2^-126 are subnormal, correctly scaled; exp(inf) = inf, exp(-inf) = 0
+//   log      subnormal arguments are scaled; log(0) = -inf, log(x<0) = nan, log(inf) = inf
+//   tanh     tanh(±inf) = ±1, keeps -0
+//   sigmoid  below -87 the result is within 2^-126 of the true (subnormal) one
+//   erf      erf(±inf) = ±1, keeps -0
+//   rsqrt    1 / sqrt
+// NaN in gives NaN out. float16 and bfloat16 are computed in float32. Other types and functions are left as calls.
+//
+// Reduction and polynomial orders follow the classic scheme of Cody and Waite and of Cephes; the coefficients of
+// exp, log and erf are those that N. Juffa published as minimax fits for this scheme.
+
+/// A function that is computed by arithmetic, and how far from the true value.
+public struct ElementaryFunction: Sendable {
+    /// Of the intrinsic, without `tir.`.
+    public let name: String
+    /// Largest error, in units of the last place of the correctly rounded result, with fused multiply-adds.
+    public let maxULP: Double
+    /// Largest error without them.
+    public let maxULPWithoutFMA: Double
+
+    /// All of them. `LowerIntrinTests` measures each and fails where a bound does not hold.
+    public static let all: [ElementaryFunction] = [
+        ElementaryFunction(name: "exp", maxULP: 2, maxULPWithoutFMA: 4),
+        ElementaryFunction(name: "log", maxULP: 2, maxULPWithoutFMA: 4),
+        ElementaryFunction(name: "tanh", maxULP: 4, maxULPWithoutFMA: 6),
+        ElementaryFunction(name: "sigmoid", maxULP: 4, maxULPWithoutFMA: 6),
+        ElementaryFunction(name: "erf", maxULP: 2, maxULPWithoutFMA: 4),
+        ElementaryFunction(name: "rsqrt", maxULP: 2, maxULPWithoutFMA: 2),
+    ]
+}
+
+/// Builders for one float32 type (scalar or vector).
+struct F32 {
+    let type: DataType
+    let useFMA: Bool
+    var lanes: Int { Int(type.lanes) }
+    var int: DataType { DataType.int32.with(lanes: lanes) }
+
+    func c(_ v: Double) -> PrimExpr { const(v, type) }
+    func i(_ v: Int) -> PrimExpr { const(v, int) }
+    func fma(_ a: PrimExpr, _ b: PrimExpr, _ d: PrimExpr) -> PrimExpr {
+        useFMA ? intrinsic("fma", type, [a, b, d]) : a * b + d
+    }
+    func fma(_ a: PrimExpr, _ b: PrimExpr, _ d: Double) -> PrimExpr { fma(a, b, c(d)) }
+    func bits(_ x: PrimExpr) -> PrimExpr { intrinsic("reinterpret", int, [x]) }
+    func float(_ x: PrimExpr) -> PrimExpr { intrinsic("reinterpret", type, [x]) }
+    func fabs(_ x: PrimExpr) -> PrimExpr { intrinsic("fabs", type, [x]) }
+    func copysign(_ x: PrimExpr, _ s: PrimExpr) -> PrimExpr { intrinsic("copysign", type, [x, s]) }
+    func nan(_ x: PrimExpr) -> PrimExpr { intrinsic("isnan", .bool.with(lanes: lanes), [x]) }
+
+    /// `let v = value in body(v)`: what is used twice is computed once.
+    func bind(_ name: String, _ value: PrimExpr, _ body: (PrimExpr) -> PrimExpr) -> PrimExpr {
+        let v = Var(name, dtype: value.dtype)
+        return Let(v, value, body(v))
+    }
+    func horner(_ x: PrimExpr, _ coefficients: [Double]) -> PrimExpr {
+        var r = c(coefficients[0])
+        for k in coefficients.dropFirst() { r = fma(r, x, k) }
+        return r
+    }
+
+    /// e^x. x = n*ln2 + f with |f| <= ln2/2; e^f by a polynomial; 2^n in two factors, so that neither overflows
+    /// and the last multiplication alone rounds into the subnormal range.
+    func exp(_ x: PrimExpr) -> PrimExpr {
+        bind("x", x) { x in
+            // Beyond these ends the result is inf or 0 already. A NaN fails both comparisons, and is put back.
+            bind("xc", Select(GT(x, c(89)), c(89), Select(LT(x, c(-104)), c(-104), x))) { xc in
+                bind("n", unary("nearbyint", xc * c(1.4426950408889634))) { n in
+                    let f0 = fma(n, c(-0.693145752), xc)
+                    return bind("f", fma(n, c(-1.42860677e-6), f0)) { f in
+                        let p = horner(
+                            f,
+                            [1.37805939e-3, 8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1, 1])
+                        // The conversion of a NaN is undefined: its lanes convert 0 instead.
+                        let k = Cast(int, Select(nan(n), c(0), n))
+                        return bind("k", k) { k in
+                            let half = bitwise("shift_right", k, i(1))
+                            return bind("h", half) { h in
+                                let a = float(bitwise("shift_left", h + i(127), i(23)))
+                                let b = float(bitwise("shift_left", k - h + i(127), i(23)))
+                                return Select(nan(x), x, p * a * b)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// ln x. x = m * 2^e with m in [2/3, 4/3): ln x = e*ln2 + ln(1 + (m-1)).
+    func log(_ x: PrimExpr) -> PrimExpr {
+        bind("x", x) { x in
+            bind("tiny", LT(x, c(1.17549435e-38))) { tiny in
+                bind("a", Select(tiny, x * c(8_388_608), x)) { a in
+                    let e = bitwise("bitwise_and", bits(a) - i(0x3F2A_AAAB), i(-8_388_608))
+                    return bind("e", e) { e in
+                        let scaled = Cast(type, e) * c(1.1920928955078125e-7)
+                        return bind("k", scaled + Select(tiny, c(-23), c(0))) { k in
+                            bind("f", float(bits(a) - e) - c(1)) { f in
+                                bind("s", f * f) { s in
+                                    let r0 = horner(
+                                        s, [-0.130310059, -0.121483512, -0.166846126, -0.249996200])
+                                    let t0 = horner(s, [0.140869141, 0.139814854, 0.200120345])
+                                    let r1 = fma(fma(fma(t0, f, r0), f, 0.333331972), f, -0.5)
+                                    let r2 = fma(k, c(0.693147182), fma(r1, s, f))
+                                    let inf = c(Double.infinity)
+                                    let low = Select(EQ(x, c(0)), c(-Double.infinity), c(Double.nan))
+                                    let special = Select(LE(x, c(0)), low, x)
+                                    return Select(And(GT(x, c(0)), LT(x, inf)), r2, special)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// tanh x: an odd polynomial near 0, else 1 - 2 / (e^2|x| + 1) with the sign of x.
+    func tanh(_ x: PrimExpr) -> PrimExpr {
+        bind("x", x) { x in
+            bind("z", x * x) { z in
+                let p = horner(
+                    z,
+                    [
+                        -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1,
+                        -3.33332819422e-1,
+                    ])
+                let small = fma(p * z, x, x)
+                let e = exp(fabs(x) * c(2))
+                let large = c(1) - c(2) / (e + c(1))
+                // The sign of the argument on both: the sum above makes +0 of -0.
+                return copysign(Select(LT(fabs(x), c(0.625)), small, large), x)
+            }
+        }
+    }
+
+    func sigmoid(_ x: PrimExpr) -> PrimExpr { c(1) / (c(1) + exp(x * c(-1))) }
+
+    func erf(_ x: PrimExpr) -> PrimExpr {
+        bind("x", x) { x in
+            bind("t", fabs(x)) { t in
+                bind("s", x * x) { s in
+                    let a = fma(c(-1.72853470e-5), t, 3.83197126e-4)
+                    let u = fma(c(-3.88396438e-3), t, 2.42546219e-2)
+                    var r = fma(a, s, u)
+                    for k in [-1.06777877e-1, -6.34846687e-1, -1.28717512e-1] { r = fma(r, t, k) }
+                    r = fma(r, t, t * c(-1))
+                    let large = copysign(c(1) - exp(r), x)
+                    let p = horner(
+                        s,
+                        [
+                            -5.96761703e-4, 4.99119423e-3, -2.67681349e-2, 1.12819925e-1, -3.76125336e-1,
+                            1.28379166e-1,
+                        ])
+                    let small = fma(p, x, x)
+                    // Beyond 4 the polynomial is not valid, and erf is 1 to the last bit.
+                    let body = Select(GT(t, c(4)), copysign(c(1), x), large)
+                    return Select(nan(x), x, Select(GT(t, c(0.921875)), body, small))
+                }
+            }
+        }
+    }
+}
