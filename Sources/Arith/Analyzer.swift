@@ -1,15 +1,19 @@
 import ApusIR
 import ApusNode
 import ApusRuntime
+import ApusSupport
 import ApusTIR
 
 /// Reasoning about integer index expressions: simplification, bounds, divisibility, proofs.
 ///
 /// Index expressions (`DataType.index`, scalar) are brought to a normal form: a linear sum over atoms, with floor
-/// division and modulo split by the structure of the sum. Index arithmetic is taken not to overflow 64 bits; data
-/// loaded from memory gets no such trust. Variables not bound may have any value. Not thread safe; cheap to create.
+/// division and modulo split by the structure of the sum. Everything else (other integer types, vectors, logic, floats
+/// where it is exact) is simplified by the rules of `RewriteRules`. What integer arithmetic means is said there and in
+/// [ADR 11](../../docs/adr/0011-integer-semantics.md). Variables not bound may have any value. Not thread safe; cheap to
+/// create. Deep expressions move to a large stack by themselves.
 ///
-/// Source of the ideas: TVM's arith (const_int_bound, modular_set, canonical_simplify); the form is our own.
+/// Source of the ideas: TVM's arith (const_int_bound, modular_set, canonical_simplify, rewrite_simplify,
+/// transitive_comparison_analyzer); the form is our own.
 public final class Analyzer {
     var atoms: [Atom] = []
     var atomNumber: [AtomKey: Int] = [:]
@@ -23,12 +27,13 @@ public final class Analyzer {
     var variableValue: [Int: LinearForm] = [:]
     /// Values of bound variables that are not index scalars.
     var otherValue: [ObjectIdentifier: PrimExpr] = [:]
-    /// Forms known to be at least 0.
-    var constraints: [LinearForm] = []
-    /// Conditions known to be true or false, by structural hash.
-    var facts: [(condition: PrimExpr, value: Bool)] = []
+    /// Forms known to be at least 0: in the open scopes, and always.
+    var localConstraints: [LinearForm] = []
+    var globalConstraints: [LinearForm] = []
+    /// Conditions known to be true or false, by hash.
+    var facts: [UInt64: [(condition: PrimExpr, value: Bool)]] = [:]
 
-    // Caches; `memo` keeps its keys alive, so that an address is not reused.
+    // Caches keep their keys alive, so that an address is not reused.
     struct Caches {
         var simplified: [ObjectIdentifier: (key: PrimExpr, value: PrimExpr)] = [:]
         var forms: [ObjectIdentifier: (key: PrimExpr, value: LinearForm)] = [:]
@@ -36,29 +41,71 @@ public final class Analyzer {
         var modulars: [Int: ModularSet] = [:]
         var otherBounds: [ObjectIdentifier: (key: PrimExpr, value: ConstIntBound)] = [:]
         var otherModulars: [ObjectIdentifier: (key: PrimExpr, value: ModularSet)] = [:]
+        var tame: [Int: Bool] = [:]
+        /// Tameness of what has no form.
+        var otherTame: [ObjectIdentifier: (key: PrimExpr, value: Bool)] = [:]
     }
     /// What constraints say about values that are no variables.
     var boundState = BoundState()
     var caches = Caches()
     var builtForms: [LinearForm: PrimExpr] = [:]
+    var hashes: [ObjectIdentifier: (key: PrimExpr, value: UInt64)] = [:]
     var ruleDepth = 0
+    var rewriteDepth = 0
+    var depth = 0
+    var matchers: [RuleMatcher] = []
+
+    /// What a scope has changed, to be undone at its end.
+    enum Change {
+        case bound(Int, ConstIntBound?)
+        case modular(Int, ModularSet?)
+        case fact(UInt64)
+    }
+    var changes: [Change] = []
+    var openScopes = 0
+
+    /// Deterministic figures of the work done so far.
+    public struct Statistics: Sendable {
+        /// Rules compared with an expression (after the rejection by the kinds of the operands).
+        public var attempts = 0
+        /// Rules applied.
+        public var hits = 0
+        /// Times a chain of rules was cut off: rules that undo each other.
+        public var cutOff = 0
+    }
+    public internal(set) var statistics = Statistics()
+    /// How often each rule was applied, if asked for.
+    var ruleHits: [String: Int]?
 
     public init() {}
 
+    /// Starts counting how often each rule is applied; `hitsOfRules` tells.
+    public func trackRules() { ruleHits = [:] }
+
+    /// Applications by name of the rule since `trackRules`; a rule that is missing was never applied.
+    public var hitsOfRules: [String: Int] { ruleHits ?? [:] }
+
     // MARK: Knowledge
 
-    /// `v` lies in `range`. A variable may be bound again; what was known before is forgotten.
-    public func bind(_ v: Var, _ range: IRRange) {
-        if range.extent.asInt == 1 {
+    /// `v` lies in `range`.
+    /// - Parameter override: whether what was known of `v` is forgotten; otherwise both hold.
+    public func bind(_ v: Var, _ range: IRRange, override: Bool = true) {
+        if v.dtype != .index {
+            let b = otherBound(range.min) + otherBound(range.extent) + ConstIntBound(-1)
+            bind(v, bound: ConstIntBound(otherBound(range.min).min, b.max), override: override)
+            return
+        }
+        if range.extent.asInt == 1 && override {
             bind(v, range.min)
             return
         }
         let lo = form(range.min)
         let extent = form(range.extent)
-        let n = forget(v)
+        let n = override ? forget(v) : variableAtom(v)
         let loBound = bound(lo)
         let extentBound = bound(extent)
-        variableBound[n] = ConstIntBound(loBound.min, (loBound + extentBound + ConstIntBound(-1)).max)
+        let own = ConstIntBound(loBound.min, (loBound + extentBound + ConstIntBound(-1)).max)
+        setBound(n, override ? own : own.intersect(variableBound[n] ?? .everything))
         if lo.asConstant == nil || extent.asConstant == nil, let top = lo.adding(extent),
             let last = top.adding(LinearForm(-1))
         {
@@ -73,23 +120,25 @@ public final class Analyzer {
             let f = form(value)
             let n = forget(v)
             // A variable bound to itself would never end.
-            if f.coefficient(of: n) == 0 { variableValue[n] = f }
+            if !mentions(f, n) { variableValue[n] = f }
         } else {
-            otherValue[ObjectIdentifier(v)] = simplify(value)
+            let s = simplify(value)
+            otherValue[ObjectIdentifier(v)] = s === v || uses(s, [v]) ? nil : s
         }
         caches = Caches()
     }
 
     /// `v` lies within constant bounds.
-    public func bind(_ v: Var, bound: ConstIntBound) {
-        let n = forget(v)
-        variableBound[n] = bound
+    /// - Parameter override: whether what was known of `v` is forgotten; otherwise both hold.
+    public func bind(_ v: Var, bound: ConstIntBound, override: Bool = true) {
+        let n = override ? forget(v) : variableAtom(v)
+        setBound(n, override ? bound : bound.intersect(variableBound[n] ?? .everything))
         caches = Caches()
     }
 
     /// `v` is `modular.coeff * k + modular.base`; keeps other knowledge of `v`.
     public func bind(_ v: Var, modular: ModularSet) {
-        variableModular[variableAtom(v)] = modular
+        setModular(variableAtom(v), modular)
         caches = Caches()
     }
 
@@ -100,9 +149,9 @@ public final class Analyzer {
         let b = bound(f)
         let m = modular(f)
         let n = forget(v)
-        variableBound[n] = b
-        variableModular[n] = m
-        symbolicRange[n] = (min: f, max: f)
+        setBound(n, b)
+        setModular(n, m)
+        if !mentions(f, n) && isTame(f) { symbolicRange[n] = (min: f, max: f) }
         caches = Caches()
     }
 
@@ -111,38 +160,101 @@ public final class Analyzer {
         bind(v, bound: ConstIntBound(low, ConstIntBound.posInf))
     }
 
+    /// `e` is at least 0, whatever scope is open or closed.
+    public func markGlobalNonNegative(_ e: PrimExpr) {
+        guard e.dtype == .index else {
+            if let v = e as? Var, v.dtype.isInteger {
+                bind(v, bound: ConstIntBound(0, ConstIntBound.posInf), override: false)
+            }
+            return
+        }
+        let f = form(e)
+        guard isTame(f) else { return }
+        let open = openScopes
+        openScopes = 0
+        addNonNegative(f, global: true)
+        openScopes = open
+    }
+
     private func forget(_ v: Var) -> Int {
         let n = variableAtom(v)
-        variableBound[n] = nil
-        variableModular[n] = nil
+        setBound(n, nil)
+        setModular(n, nil)
         symbolicRange[n] = nil
         variableValue[n] = nil
+        otherValue[ObjectIdentifier(v)] = nil
         return n
+    }
+
+    func setBound(_ n: Int, _ b: ConstIntBound?) {
+        if openScopes > 0 { changes.append(.bound(n, variableBound[n])) }
+        variableBound[n] = b
+    }
+
+    func setModular(_ n: Int, _ m: ModularSet?) {
+        if openScopes > 0 { changes.append(.modular(n, variableModular[n])) }
+        variableModular[n] = m
+    }
+
+    /// Runs `body`; what is learnt of bounds, divisibility and conditions within is forgotten at its end.
+    public func scope<R>(_ body: () throws -> R) rethrows -> R {
+        let known = changes.count
+        let constraintCount = localConstraints.count
+        let saved = (caches, boundState)
+        openScopes += 1
+        caches = Caches()
+        defer {
+            while changes.count > known, let c = changes.popLast() {
+                switch c {
+                case .bound(let n, let b): variableBound[n] = b
+                case .modular(let n, let m): variableModular[n] = m
+                case .fact(let h): facts[h]?.removeLast()
+                }
+            }
+            localConstraints.removeLast(localConstraints.count - constraintCount)
+            openScopes -= 1
+            (caches, boundState) = saved
+        }
+        return try body()
     }
 
     /// Runs `body` where `condition` is known to hold.
     public func withConstraint<R>(_ condition: PrimExpr, _ body: () throws -> R) rethrows -> R {
-        let saved = (variableBound, variableModular, constraints, facts, caches, boundState)
-        addConstraint(simplify(condition))
-        caches = Caches()
-        defer { (variableBound, variableModular, constraints, facts, caches, boundState) = saved }
-        return try body()
+        try scope {
+            addSimplifiedConstraint(simplify(condition))
+            return try body()
+        }
     }
 
-    private func addConstraint(_ c: PrimExpr) {
+    /// As `withConstraint`, for a condition that is in normal form.
+    func withSimplifiedConstraint<R>(_ condition: PrimExpr, _ body: () throws -> R) rethrows -> R {
+        try scope {
+            addSimplifiedConstraint(condition)
+            return try body()
+        }
+    }
+
+    /// `condition` is known to hold until the end of the innermost scope.
+    public func assume(_ condition: PrimExpr) { addSimplifiedConstraint(simplify(condition)) }
+
+    func addSimplifiedConstraint(_ condition: PrimExpr) {
+        for c in flattened(condition, .and) { addFact(c) }
+        caches = Caches()
+    }
+
+    private func addFact(_ c: PrimExpr) {
         switch c.kind {
-        case .and:
-            let c = unsafeDowncast(c, to: And.self)
-            addConstraint(c.a)
-            addConstraint(c.b)
-            return
+        case .intImm: return
         case .call:
             let call = unsafeDowncast(c, to: Call.self)
-            if call.name == "tir.likely" { addConstraint(call.args[0]) }
-            return
-        case .intImm: return
-        case .not: facts.append((condition: unsafeDowncast(c, to: Not.self).a, value: false))
-        default: facts.append((condition: c, value: true))
+            if call.name == "tir.likely" { return addSimplifiedConstraint(call.args[0]) }
+            know(c, true)
+        case .not:
+            let a = unsafeDowncast(c, to: Not.self).a
+            know(a, false)
+            // Not any of them, so none.
+            if a.kind == .or { for m in flattened(a, .or) { addFact(simplify(not(m))) } }
+        default: know(c, true)
         }
         guard let c = c as? BinaryExpr else { return }
         guard c.a.dtype == .index else { return noteComparison(c) }
@@ -160,12 +272,40 @@ public final class Analyzer {
             addNonNegative(negated)
             noteDivisibility(a, b)
             noteDivisibility(b, a)
+        case .ne:
+            // x != y where x >= y is known: x > y.
+            if proveNonNegative(diff), let f = diff.adding(LinearForm(-1)) {
+                addNonNegative(f)
+            } else if proveNonNegative(negated), let f = negated.adding(LinearForm(-1)) {
+                addNonNegative(f)
+            }
         default: break
         }
     }
 
-    private func addNonNegative(_ f: LinearForm) {
-        constraints.append(f)
+    private func know(_ c: PrimExpr, _ value: Bool) {
+        let h = exprHash(c)
+        facts[h, default: []].append((condition: c, value: value))
+        if openScopes > 0 { changes.append(.fact(h)) }
+        // The opposite comparison is decided as well.
+        guard let op = c as? BinaryExpr, op.a.dtype.isInteger else { return }
+        let opposite: PrimExpr
+        switch c.kind {
+        case .eq: opposite = NE(op.a, op.b)
+        case .ne: opposite = EQ(op.a, op.b)
+        case .lt where ConstFold.constant(op.b) == nil: opposite = LE(op.b, op.a)
+        case .lt: opposite = GE(op.a, op.b)
+        case .ge: opposite = LT(op.a, op.b)
+        case .le: opposite = LT(op.b, op.a)
+        default: return
+        }
+        let o = exprHash(opposite)
+        facts[o, default: []].append((condition: opposite, value: !value))
+        if openScopes > 0 { changes.append(.fact(o)) }
+    }
+
+    private func addNonNegative(_ f: LinearForm, global: Bool = false) {
+        if global || openScopes == 0 { globalConstraints.append(f) } else { localConstraints.append(f) }
         noteAtomBounds(f)
         caches = Caches()
     }
@@ -180,24 +320,50 @@ public final class Analyzer {
         default: break
         }
         if let known = caches.simplified[ObjectIdentifier(e)] { return known.value }
-        let result: PrimExpr
-        if e.dtype == .index {
-            let built = build(form(e))
-            result = sameExpr(built, e) ? e : built
-        } else {
-            result = simplifyOther(e)
+        let result: PrimExpr = deeper {
+            if e.dtype == .index {
+                let built = build(form(e))
+                return same(built, e) ? e : built
+            }
+            return simplifyOther(e)
         }
         caches.simplified[ObjectIdentifier(e)] = (key: e, value: result)
         return result
     }
 
+    /// Simplifies up to `steps` times, as long as something changes.
+    public func simplify(_ e: PrimExpr, steps: Int) -> PrimExpr {
+        var e = e
+        for _ in 0..<steps {
+            let next = simplify(e)
+            if next === e { break }
+            e = next
+            // What a first round found may be looked at afresh.
+            caches.simplified.removeAll(keepingCapacity: true)
+        }
+        return e
+    }
+
+    /// One application of the rules to the root of `e`, operands simplified; `e` where none fits. (TVM's rewrite
+    /// simplifier alone; `simplify` does both.)
+    public func rewriteSimplify(_ e: PrimExpr) -> PrimExpr {
+        if e.dtype == .index, let r = rewrite(mapChildren(of: e) { simplify($0) }) { return simplify(r) }
+        return simplify(e)
+    }
+
+    /// The linear normal form of an index expression; other expressions as `simplify`. (TVM's canonical simplifier.)
+    public func canonicalSimplify(_ e: PrimExpr) -> PrimExpr { simplify(e) }
+
     /// Whether the Boolean `condition` holds for all values that the variables may have.
-    public func canProve(_ condition: PrimExpr) -> Bool { simplify(condition).isTrue }
+    public func canProve(_ condition: PrimExpr) -> Bool {
+        let s = simplify(condition)
+        return s.dtype.isBool && ConstFold.constant(s) == 1
+    }
 
     /// Whether `a == b` always.
     public func canProveEqual(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
         if a === b { return true }
-        guard a.dtype == .index, b.dtype == .index else { return sameExpr(simplify(a), simplify(b)) }
+        guard a.dtype == .index, b.dtype == .index else { return same(simplify(a), simplify(b)) }
         let x = form(a)
         let y = form(b)
         if x == y { return true }
@@ -264,12 +430,69 @@ public final class Analyzer {
         if k > 0 { return (lower: simplify(ApusTIR.floorDiv(const(0) - rest + (k - 1), k)), upper: nil) }
         return (lower: nil, upper: simplify(ApusTIR.floorDiv(rest, -k)))
     }
+
+    // MARK: Depth
+
+    /// Runs one more level of a recursion over an expression; now and then makes sure that there is stack for it.
+    func deeper<R>(_ body: () -> R) -> R {
+        depth += 1
+        defer { depth -= 1 }
+        return depth % 200 == 0 ? withLargeStack { body() } : body()
+    }
+
+    // MARK: Sameness
+
+    /// As `sameExpr`; unequal trees are told apart by their hashes, which are kept.
+    func same(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
+        if a === b { return true }
+        if a.kind != b.kind || a.dtype != b.dtype { return false }
+        return exprHash(a) == exprHash(b) && sameExpr(a, b)
+    }
+
+    /// Equal for trees that `sameExpr` calls the same, within this process.
+    func exprHash(_ e: PrimExpr) -> UInt64 {
+        var h = StableHash(UInt64(e.kind.rawValue) &* 0x9E37_79B9 &+ UInt64(e.dtype.bits))
+        switch e.kind {
+        case .variable: return UInt64(UInt(bitPattern: ObjectIdentifier(e)))
+        case .intImm:
+            h.mix(UInt64(bitPattern: Int64(unsafeDowncast(e, to: IntImm.self).value)))
+            return h.value
+        case .floatImm:
+            h.mix(unsafeDowncast(e, to: FloatImm.self).value.bitPattern)
+            return h.value
+        case .stringImm:
+            h.mix(unsafeDowncast(e, to: StringImm.self).value)
+            return h.value
+        default: break
+        }
+        if let known = hashes[ObjectIdentifier(e)] { return known.value }
+        h.mix(UInt64(e.dtype.lanes))
+        deeper {
+            switch e.kind {
+            case .call:
+                let c = unsafeDowncast(e, to: Call.self)
+                h.mix(c.name)
+                for a in c.args { h.mix(exprHash(a)) }
+            case .shuffle:
+                let s = unsafeDowncast(e, to: Shuffle.self)
+                for i in s.indices { h.mix(UInt64(i)) }
+                for v in s.vectors { h.mix(exprHash(v)) }
+            case .let, .reduce, .bufferLoad, .producerLoad: h.mix(structuralHash(e))
+            default: forEachChild(of: e) { h.mix(exprHash($0)) }
+            }
+        }
+        hashes[ObjectIdentifier(e)] = (key: e, value: h.value)
+        return h.value
+    }
 }
 
 /// Whether two expressions are the same tree: same kinds, constants, variables; cheap where they share nodes.
-public func sameExpr(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
+public func sameExpr(_ a: PrimExpr, _ b: PrimExpr) -> Bool { sameExpr(a, b, 0) }
+
+private func sameExpr(_ a: PrimExpr, _ b: PrimExpr, _ depth: Int) -> Bool {
     if a === b { return true }
     if a.kind != b.kind || a.dtype != b.dtype { return false }
+    if depth % 500 == 499 { return withLargeStack { sameExpr(a, b, depth + 1) } }
     switch a.kind {
     case .variable: return false
     case .intImm: return a.asInt == b.asInt
@@ -277,10 +500,29 @@ public func sameExpr(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
         .or:
         let x = unsafeDowncast(a, to: BinaryExpr.self)
         let y = unsafeDowncast(b, to: BinaryExpr.self)
-        return sameExpr(x.a, y.a) && sameExpr(x.b, y.b)
-    case .not: return sameExpr(unsafeDowncast(a, to: Not.self).a, unsafeDowncast(b, to: Not.self).a)
+        return sameExpr(x.b, y.b, depth + 1) && sameExpr(x.a, y.a, depth + 1)
+    case .not: return sameExpr(unsafeDowncast(a, to: Not.self).a, unsafeDowncast(b, to: Not.self).a, depth + 1)
     case .cast:
-        return sameExpr(unsafeDowncast(a, to: Cast.self).value, unsafeDowncast(b, to: Cast.self).value)
+        return sameExpr(
+            unsafeDowncast(a, to: Cast.self).value, unsafeDowncast(b, to: Cast.self).value, depth + 1)
+    case .select:
+        let x = unsafeDowncast(a, to: Select.self)
+        let y = unsafeDowncast(b, to: Select.self)
+        return sameExpr(x.condition, y.condition, depth + 1) && sameExpr(x.trueValue, y.trueValue, depth + 1)
+            && sameExpr(x.falseValue, y.falseValue, depth + 1)
+    case .ramp:
+        let x = unsafeDowncast(a, to: Ramp.self)
+        let y = unsafeDowncast(b, to: Ramp.self)
+        return sameExpr(x.base, y.base, depth + 1) && sameExpr(x.stride, y.stride, depth + 1)
+    case .broadcast:
+        return sameExpr(
+            unsafeDowncast(a, to: Broadcast.self).value, unsafeDowncast(b, to: Broadcast.self).value, depth + 1)
+    case .call:
+        let x = unsafeDowncast(a, to: Call.self)
+        let y = unsafeDowncast(b, to: Call.self)
+        guard x.op === y.op, x.args.count == y.args.count else { return structuralEqual(a, b) }
+        for (p, q) in zip(x.args, y.args) where !sameExpr(p, q, depth + 1) { return false }
+        return true
     default: return structuralEqual(a, b)
     }
 }

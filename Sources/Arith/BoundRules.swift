@@ -68,7 +68,7 @@ extension Analyzer {
         default: break
         }
         if let known = caches.otherBounds[ObjectIdentifier(e)] { return known.value }
-        let b = constrained(opaqueBound(e), e)
+        let b = deeper { constrained(opaqueBound(e), e) }
         caches.otherBounds[ObjectIdentifier(e)] = (key: e, value: b)
         return b
     }
@@ -257,7 +257,7 @@ extension Analyzer {
             let old = (isVariable ? variableBound[t.atom] : boundState.atoms[t.atom]) ?? .everything
             let new = old.intersect(b)
             if new == old { continue }
-            if isVariable { variableBound[t.atom] = new } else { boundState.atoms[t.atom] = new }
+            if isVariable { setBound(t.atom, new) } else { boundState.atoms[t.atom] = new }
             caches = Caches()
         }
     }
@@ -304,8 +304,11 @@ extension Analyzer {
     /// `b` of the form `f`, tighter where a constraint speaks of the same sum.
     func constrained(_ b: ConstIntBound, _ f: LinearForm) -> ConstIntBound {
         guard f.terms.count > 1 else { return b }
+        if localConstraints.isEmpty && globalConstraints.isEmpty { return b }
         var b = b
-        for c in constraints where c.terms.count == f.terms.count {
+        // The innermost conditions are the likeliest to matter.
+        for c in localConstraints.suffix(48) + globalConstraints.suffix(48)
+        where c.terms.count == f.terms.count {
             // f - f.constant = k * (c - c.constant): k > 0 gives a lower end, k < 0 an upper one.
             let (x, y) = (f.terms[0].coef, c.terms[0].coef)
             guard x != .min, y != .min, x % y == 0, let scaled = c.scaled(by: x / y), scaled.terms == f.terms

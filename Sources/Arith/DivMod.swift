@@ -212,6 +212,8 @@ extension Analyzer {
     /// Puts division and remainder back together:  k*c*(x // c) + k*(x mod c) = k*x  and
     /// k*c*((x // c) mod m) + k*(x mod c) = k*(x mod c*m).
     func recombined(_ f: LinearForm) -> LinearForm {
+        // Looking for pairs takes the square of the terms.
+        if f.terms.count > 128 { return f }
         var f = f
         var rounds = 0
         while rounds < 8, let next = recombineOnce(f) {

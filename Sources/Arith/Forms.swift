@@ -8,7 +8,7 @@ extension Analyzer {
     func variableAtom(_ v: Var) -> Int {
         let key = AtomKey.variable(ObjectIdentifier(v))
         if let n = atomNumber[key] { return n }
-        return addAtom(key, Atom(kind: .variable(v), expr: v, tame: true))
+        return addAtom(key, Atom(kind: .variable(v), expr: v))
     }
 
     func addAtom(_ key: AtomKey, _ atom: Atom) -> Int {
@@ -19,20 +19,71 @@ extension Analyzer {
     }
 
     func isTame(_ f: LinearForm) -> Bool {
-        for t in f.terms where !atoms[t.atom].tame { return false }
+        for t in f.terms where !atomIsTame(t.atom) { return false }
         return true
     }
 
+    /// Whether the value is known not to come near the end of the 64-bit range, so that sums of it do not wrap: index
+    /// variables, and what is bounded; not data loaded from memory.
+    private func atomIsTame(_ n: Int) -> Bool {
+        if case .variable = atoms[n].kind { return true }
+        if let known = caches.tame[n] { return known }
+        let tame: Bool
+        switch atoms[n].kind {
+        case .variable: tame = true
+        case .product(let list): tame = list.allSatisfy { atomIsTame($0) }
+        case .floorDiv(let a, let d): tame = isTame(a) && isTame(d)
+        case .floorMod(_, let d): tame = isTame(d)
+        // One bounded side each way would do for boundedness.
+        case .min(let x, let y), .max(let x, let y): tame = (isTame(x) && isTame(y)) || isSmall(atomBound(n))
+        case .opaque: tame = isSmall(atomBound(n)) || partsAreTame(atoms[n].expr)
+        }
+        caches.tame[n] = tame
+        return tame
+    }
+
+    /// 2^48 is far above any index and far below overflow of a sum of products with strides.
+    private func isSmall(_ b: ConstIntBound) -> Bool { b.isFinite && b.min > -(1 << 48) && b.max < 1 << 48 }
+
+    /// Whether an index expression that has no form, scalar or vector, is made of what is tame.
+    private func partsAreTame(_ e: PrimExpr) -> Bool {
+        switch e.kind {
+        case .intImm, .variable: return true
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max:
+            let op = unsafeDowncast(e, to: BinaryExpr.self)
+            return isTame(op.a) && isTame(op.b)
+        case .select:
+            let s = unsafeDowncast(e, to: Select.self)
+            return isTame(s.trueValue) && isTame(s.falseValue)
+        case .ramp:
+            let r = unsafeDowncast(e, to: Ramp.self)
+            return isTame(r.base) && isTame(r.stride)
+        case .broadcast: return isTame(unsafeDowncast(e, to: Broadcast.self).value)
+        case .shuffle: return unsafeDowncast(e, to: Shuffle.self).vectors.allSatisfy { isTame($0) }
+        case .let: return isTame(unsafeDowncast(e, to: Let.self).body)
+        case .call:
+            let c = unsafeDowncast(e, to: Call.self)
+            return c.name == "tir.if_then_else" && c.args.dropFirst().allSatisfy { isTame($0) }
+        default: return false
+        }
+    }
+
+    /// Whether an index expression's arithmetic may be taken not to overflow.
+    func isTame(_ e: PrimExpr) -> Bool {
+        if e.dtype.element != .index { return true }
+        if e.dtype.isScalar { return isTame(form(e)) }
+        if e.kind == .variable { return true }
+        if let known = caches.otherTame[ObjectIdentifier(e)] { return known.value }
+        let tame = deeper { isSmall(otherBound(e)) || partsAreTame(e) }
+        caches.otherTame[ObjectIdentifier(e)] = (key: e, value: tame)
+        return tame
+    }
+
     func opaqueAtom(_ e: PrimExpr) -> LinearForm {
-        let hash = structuralHash(e)
+        let hash = exprHash(e)
         for n in opaqueNumber[hash] ?? [] where sameExpr(atoms[n].expr, e) { return LinearForm(atom: n) }
-        let b = opaqueBound(e)
-        // Only now: asking for the bound may have added atoms.
         let n = atoms.count
-        // 2^48 is far above any index and far below overflow of a sum of products with strides.
-        let limit = 1 << 48
-        let tame = b.isFinite && b.min > -limit && b.max < limit
-        atoms.append(Atom(kind: .opaque, expr: e, tame: tame || e.kind == .cast))
+        atoms.append(Atom(kind: .opaque, expr: e))
         opaqueNumber[hash, default: []].append(n)
         return LinearForm(atom: n)
     }
@@ -47,7 +98,7 @@ extension Analyzer {
             return LinearForm(atom: n)
         }
         if let known = caches.forms[ObjectIdentifier(e)] { return known.value }
-        let f = computeForm(e)
+        let f = deeper { computeForm(e) }
         caches.forms[ObjectIdentifier(e)] = (key: e, value: f)
         return f
     }
@@ -56,10 +107,11 @@ extension Analyzer {
         switch e.kind {
         case .add, .sub:
             let e = unsafeDowncast(e, to: BinaryExpr.self)
+            if let long = longSum(e) { return long }
             let a = form(e.a)
             let b = form(e.b)
             guard let sum = a.adding(b, times: e.kind == .add ? 1 : -1) else { return opaqueBinary(e, a, b) }
-            return recombined(sum)
+            return rewrittenSum(recombined(sum))
         case .mul:
             let e = unsafeDowncast(e, to: BinaryExpr.self)
             let a = form(e.a)
@@ -95,10 +147,46 @@ extension Analyzer {
         }
     }
 
+    /// The form of a sum of many members, gathered at once: adding them one by one copies ever longer forms. Nil for
+    /// short sums and where a coefficient overflows.
+    private func longSum(_ e: BinaryExpr) -> LinearForm? {
+        var open: [(e: PrimExpr, sign: Int)] = [(e: e, sign: 1)]
+        var members: [(e: PrimExpr, sign: Int)] = []
+        while let (next, sign) = open.popLast() {
+            if next.kind == .add || next.kind == .sub {
+                let op = unsafeDowncast(next, to: BinaryExpr.self)
+                open.append((e: op.b, sign: next.kind == .add ? sign : -sign))
+                open.append((e: op.a, sign: sign))
+            } else {
+                members.append((e: next, sign: sign))
+            }
+            // A short sum is seen to be one before long.
+            if open.isEmpty && members.count <= 32 { return nil }
+        }
+        var constant = 0
+        var coefficients: [Int: Int] = [:]
+        func add(_ x: Int, _ k: Int, _ s: Int) -> Int? {
+            let p = k.multipliedReportingOverflow(by: s)
+            let r = x.addingReportingOverflow(p.partialValue)
+            return p.overflow || r.overflow ? nil : r.partialValue
+        }
+        for m in members {
+            let f = form(m.e)
+            guard let c = add(constant, f.constant, m.sign) else { return nil }
+            constant = c
+            for t in f.terms {
+                guard let k = add(coefficients[t.atom] ?? 0, t.coef, m.sign) else { return nil }
+                coefficients[t.atom] = k
+            }
+        }
+        let terms = coefficients.filter { $0.value != 0 }.map { LinearForm.Term(atom: $0.key, coef: $0.value) }
+        return recombined(LinearForm(constant: constant, terms: terms.sorted { $0.atom < $1.atom }))
+    }
+
     private func opaqueBinary(_ e: BinaryExpr, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
         let x = build(a)
         let y = build(b)
-        return opaqueAtom(sameExpr(x, e.a) && sameExpr(y, e.b) ? e : BinaryExpr.raw(e.kind, x, y))
+        return opaqueAtom(same(x, e.a) && same(y, e.b) ? e : BinaryExpr.raw(e.kind, x, y))
     }
 
     /// The product, distributed; nil on overflow or where distribution would grow it.
@@ -138,27 +226,22 @@ extension Analyzer {
         let key = AtomKey.product(list)
         if let n = atomNumber[key] { return n }
         var e = atoms[list[0]].expr
-        var tame = atoms[list[0]].tame
-        for n in list.dropFirst() {
-            e = Mul(e, atoms[n].expr)
-            tame = tame && atoms[n].tame
-        }
-        return addAtom(key, Atom(kind: .product(list), expr: e, tame: tame))
+        for n in list.dropFirst() { e = Mul(e, atoms[n].expr) }
+        return addAtom(key, Atom(kind: .product(list), expr: e))
     }
 
     func divAtom(_ a: LinearForm, _ d: LinearForm) -> LinearForm {
         let key = AtomKey.floorDiv(a, d)
         if let n = atomNumber[key] { return LinearForm(atom: n) }
         let e = FloorDiv(build(a), build(d))
-        return LinearForm(
-            atom: addAtom(key, Atom(kind: .floorDiv(a, d), expr: e, tame: isTame(a) && isTame(d))))
+        return LinearForm(atom: addAtom(key, Atom(kind: .floorDiv(a, d), expr: e)))
     }
 
     func modAtom(_ a: LinearForm, _ d: LinearForm) -> LinearForm {
         let key = AtomKey.floorMod(a, d)
         if let n = atomNumber[key] { return LinearForm(atom: n) }
         let e = FloorMod(build(a), build(d))
-        return LinearForm(atom: addAtom(key, Atom(kind: .floorMod(a, d), expr: e, tame: isTame(d))))
+        return LinearForm(atom: addAtom(key, Atom(kind: .floorMod(a, d), expr: e)))
     }
 
     func extremumAtom(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
@@ -169,12 +252,7 @@ extension Analyzer {
         let key = kind == .min ? AtomKey.min(x, y) : AtomKey.max(x, y)
         if let n = atomNumber[key] { return LinearForm(atom: n) }
         let e = BinaryExpr.raw(kind, build(x), build(y))
-        // One bounded side each way would do for boundedness; both tame, or the result bounded.
-        let b = kind == .min ? bound(x).minimum(bound(y)) : bound(x).maximum(bound(y))
-        let limit = 1 << 48
-        let tame = (isTame(x) && isTame(y)) || (b.isFinite && b.min > -limit && b.max < limit)
-        return LinearForm(
-            atom: addAtom(key, Atom(kind: kind == .min ? .min(x, y) : .max(x, y), expr: e, tame: tame)))
+        return LinearForm(atom: addAtom(key, Atom(kind: kind == .min ? .min(x, y) : .max(x, y), expr: e)))
     }
 
     private func order(_ f: LinearForm) -> (Int, Int) {

@@ -103,9 +103,6 @@ struct Atom {
     let kind: AtomKind
     /// The atom as an expression.
     let expr: PrimExpr
-    /// Whether the value is known not to come near the end of the 64-bit range, so that sums of it do not wrap:
-    /// index variables and what is bounded; not data loaded from memory.
-    let tame: Bool
 }
 
 enum AtomKey: Hashable {

@@ -15,7 +15,8 @@ extension Analyzer {
         if b.min >= 0 { return true }
         if b.max < 0 || depth == 0 || budget <= 0 { return false }
         budget -= 1
-        for c in constraints {
+        // The innermost conditions are the likeliest to matter.
+        for c in localConstraints.suffix(48).reversed() + globalConstraints.suffix(48) {
             for t in c.terms {
                 let k = f.coefficient(of: t.atom)
                 guard k != 0, k != .min, k % t.coef == 0, k / t.coef > 0 else { continue }

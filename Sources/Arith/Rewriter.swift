@@ -3,80 +3,150 @@ import ApusNode
 import ApusRuntime
 import ApusTIR
 
-/// Binds the pattern variables of a rule while matching.
-struct PatternMatch {
-    private(set) var bindings: [(variable: Var, value: PrimExpr)] = []
-    /// The type that the integer variables stand for, known from the first one bound.
-    private(set) var type: DataType?
-
-    func value(of v: Var) -> PrimExpr? {
-        for b in bindings where b.variable === v { return b.value }
-        return nil
-    }
-
-    mutating func match(_ pattern: PrimExpr, _ e: PrimExpr) -> Bool {
-        switch pattern.kind {
-        case .variable:
-            let v = unsafeDowncast(pattern, to: Var.self)
-            if let known = value(of: v) { return sameExpr(known, e) }
-            if v.dtype.isBool {
-                guard e.dtype.isBool else { return false }
-            } else {
-                // Patterns speak of integers: for floats, NaN breaks the order that they rely on.
-                guard e.dtype.isInteger, e.dtype.isScalar, e.dtype != .uint64, type == nil || type == e.dtype
-                else {
-                    return false
-                }
-                if RewriteRules.constants.contains(v) && e.kind != .intImm { return false }
-                if e.dtype.isBool { return false }
-                type = e.dtype
-            }
-            bindings.append((variable: v, value: e))
-            return true
-        case .intImm: return e.kind == .intImm && e.asInt == pattern.asInt && e.dtype == pattern.dtype
-        case .not:
-            return e.kind == .not
-                && match(unsafeDowncast(pattern, to: Not.self).a, unsafeDowncast(e, to: Not.self).a)
-        case .select:
-            guard e.kind == .select else { return false }
-            let p = unsafeDowncast(pattern, to: Select.self)
-            let s = unsafeDowncast(e, to: Select.self)
-            return match(p.condition, s.condition) && match(p.trueValue, s.trueValue)
-                && match(p.falseValue, s.falseValue)
-        default:
-            guard e.kind == pattern.kind, let p = pattern as? BinaryExpr, let b = e as? BinaryExpr else {
-                return false
-            }
-            return match(p.a, b.a) && match(p.b, b.b)
-        }
-    }
-
-    /// The right side of a rule with what was bound put in.
-    func build(_ e: PrimExpr) -> PrimExpr {
-        if e.kind == .variable { return value(of: unsafeDowncast(e, to: Var.self)) ?? e }
-        return mapChildren(of: e) { build($0) }
-    }
-}
-
+// Simplification of what is not an index scalar, and of index scalars that are not arithmetic: operands first, then
+// constants, then the rules of the root, then what is known of the values.
 extension Analyzer {
-    /// The first rule that fits `e` applied to it, or nil. `e`'s operands are simplified already.
-    func rewrite(_ e: PrimExpr) -> PrimExpr? {
-        guard ruleDepth < 6, let rules = RewriteRules.byRoot[e.kind] else { return nil }
+    // MARK: Rules
+
+    /// The first rule that fits `e` applied to it, or nil. The operands of `e` are simplified already.
+    /// - Parameter movingForward: the second operand of `e` stands behind others in a chain of `&&` or `||`, which may
+    ///   guard it: only rules that bring in nothing from there.
+    func rewrite(_ e: PrimExpr, movingForward: Bool = false) -> PrimExpr? {
+        if e.kind == .sub, e.dtype == .index {
+            let s = unsafeDowncast(e, to: BinaryExpr.self)
+            if let k = s.b.asInt, k != .min { return rewrite(Add(s.a, IntImm(-k))) }
+        }
+        let rules = RewriteRules.rules(e.kind)
+        if rules.isEmpty { return nil }
+        let kinds = childKinds(e)
+        // `extremum` has compared the two sides already.
+        let compared = e.dtype == .index && (e.kind == .min || e.kind == .max)
+        var m = matchers.popLast() ?? RuleMatcher()
+        defer { matchers.append(m) }
         for rule in rules {
-            var m = PatternMatch()
-            guard m.match(rule.before, e) else { continue }
-            if !rule.condition.isTrue && !m.build(rule.condition).isTrue { continue }
-            return m.build(rule.after)
+            let accepted = rule.childKinds
+            if accepted.0 & kinds.0 == 0 || accepted.1 & kinds.1 == 0 || accepted.2 & kinds.2 == 0 { continue }
+            if movingForward && !rule.secondOperandKnown { continue }
+            if compared && !rule.analyzerConditions.isEmpty { continue }
+            statistics.attempts += 1
+            m.reset(for: rule)
+            guard m.match(rule.before, e), m.holds(rule, isTame: { m.operands.allSatisfy { isTame($0) } }),
+                rule.constantConditions.allSatisfy({ m.evaluate($0) == 1 }),
+                rule.analyzerConditions.allSatisfy({ ask($0, m, lanes: Int(e.dtype.lanes)) }),
+                let result = m.build(rule.after, lanes: Int(e.dtype.lanes)), result.dtype == e.dtype
+            else { continue }
+            statistics.hits += 1
+            if ruleHits != nil { ruleHits?[rule.name, default: 0] += 1 }
+            return result
         }
         return nil
     }
 
-    private func rewriteFully(_ e: PrimExpr) -> PrimExpr {
-        guard let r = rewrite(e) else { return e }
+    private func childKinds(_ e: PrimExpr) -> (UInt64, UInt64, UInt64) {
+        func bit(_ e: PrimExpr) -> UInt64 { UInt64(1) << UInt64(e.kind.rawValue) }
+        switch e.kind {
+        case .not: return (bit(unsafeDowncast(e, to: Not.self).a), ~0, ~0)
+        case .select:
+            let s = unsafeDowncast(e, to: Select.self)
+            return (bit(s.condition), bit(s.trueValue), bit(s.falseValue))
+        case .ramp:
+            let r = unsafeDowncast(e, to: Ramp.self)
+            return (bit(r.base), bit(r.stride), ~0)
+        case .call:
+            let a = unsafeDowncast(e, to: Call.self).args
+            return (
+                a.isEmpty ? ~0 : bit(a[0]), a.count > 1 ? bit(a[1]) : ~0, a.count > 2 ? bit(a[2]) : ~0
+            )
+        default:
+            let b = unsafeDowncast(e, to: BinaryExpr.self)
+            return (bit(b.a), bit(b.b), ~0)
+        }
+    }
+
+    /// Whether a side condition on variables can be proved.
+    private func ask(_ c: RulePattern, _ m: RuleMatcher, lanes: Int) -> Bool {
+        guard case .operation(let kind) = c.shape, c.children.count == 2, let x = m.build(c.children[0], lanes: lanes),
+            let y = m.build(c.children[1], lanes: lanes), ruleDepth < 8
+        else { return false }
         ruleDepth += 1
         defer { ruleDepth -= 1 }
+        if x.dtype == .index {
+            switch kind {
+            case .lt: return canProveLess(x, y)
+            case .le: return canProveGreaterEqual(y, x)
+            case .gt: return canProveLess(y, x)
+            case .ge: return canProveGreaterEqual(x, y)
+            case .eq: return canProveEqual(x, y)
+            default: return false
+            }
+        }
+        if kind == .eq { return same(simplify(x), simplify(y)) }
+        let a = otherBound(x)
+        let b = otherBound(y)
+        switch kind {
+        case .lt: return a.max < b.min
+        case .le: return a.max <= b.min && a.max != ConstIntBound.posInf
+        case .gt: return b.max < a.min
+        case .ge: return b.max <= a.min && b.max != ConstIntBound.posInf
+        default: return false
+        }
+    }
+
+    /// `e` by one rule and simplified again, or `e`.
+    private func rewriteFully(_ e: PrimExpr) -> PrimExpr {
+        guard let r = rewrite(e) else { return e }
+        if rewriteDepth >= Self.rewriteLimit {
+            statistics.cutOff += 1
+            return e
+        }
+        rewriteDepth += 1
+        defer { rewriteDepth -= 1 }
         return simplify(r)
     }
+
+    /// Rules applied one upon the result of another; what reaches this is a pair of rules that undo each other.
+    static let rewriteLimit = 200
+
+    /// What is left to do for a node whose operands are simplified.
+    private func finish(_ e: PrimExpr) -> PrimExpr {
+        if let c = ConstFold.fold(e) { return c }
+        let r = rewriteFully(e)
+        if r !== e { return r }
+        switch e.kind {
+        case .eq, .ne, .lt, .le, .gt, .ge:
+            let op = unsafeDowncast(e, to: BinaryExpr.self)
+            if let n = CastRules.rewriteComparison(op) { return simplify(n) }
+            if let v = decideByBounds(op) { return ConstFold.make(v ? 1 : 0, e.dtype) }
+            return fact(e)
+        default: return e.dtype.isBool ? fact(e) : e
+        }
+    }
+
+    private func decideByBounds(_ e: BinaryExpr) -> Bool? {
+        guard e.a.dtype.isInteger, !e.a.dtype.isBool else { return nil }
+        let a = otherBound(e.a)
+        let b = otherBound(e.b)
+        let less = a.max < b.min
+        let more = b.max < a.min
+        // An infinite end says only that nothing is known.
+        let lessEqual = a.max <= b.min && a.max != ConstIntBound.posInf && b.min != ConstIntBound.negInf
+        let moreEqual = b.max <= a.min && b.max != ConstIntBound.posInf && a.min != ConstIntBound.negInf
+        switch e.kind {
+        case .lt: return less ? true : (moreEqual ? false : nil)
+        case .le: return lessEqual ? true : (more ? false : nil)
+        case .gt: return more ? true : (lessEqual ? false : nil)
+        case .ge: return moreEqual ? true : (less ? false : nil)
+        case .eq, .ne:
+            if less || more { return e.kind == .ne }
+            if let x = a.single, x == b.single, x != ConstIntBound.negInf, x != ConstIntBound.posInf {
+                return e.kind == .eq
+            }
+            return nil
+        default: return nil
+        }
+    }
+
+    // MARK: Index scalars
 
     func extremum(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
         if a == b { return a }
@@ -86,15 +156,15 @@ extension Analyzer {
         if isTame(a), isTame(b), let d = b.adding(a, times: -1), let n = d.scaled(by: -1) {
             if proveNonNegative(d) { return kind == .min ? a : b }
             if proveNonNegative(n) { return kind == .min ? b : a }
-        } else if bound(a).max <= bound(b).min {
+        } else if bound(a).max <= bound(b).min, bound(a).max != ConstIntBound.posInf {
             return kind == .min ? a : b
-        } else if bound(b).max <= bound(a).min {
+        } else if bound(b).max <= bound(a).min, bound(b).max != ConstIntBound.posInf {
             return kind == .min ? b : a
         }
         let e = extremumAtom(kind, a, b)
-        if nested(a) || nested(b), let n = e.asAtom, let r = rewrite(atoms[n].expr) {
-            ruleDepth += 1
-            defer { ruleDepth -= 1 }
+        if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit, let n = e.asAtom, let r = rewrite(atoms[n].expr) {
+            rewriteDepth += 1
+            defer { rewriteDepth -= 1 }
             return form(r)
         }
         return e
@@ -108,119 +178,271 @@ extension Analyzer {
         }
     }
 
+    /// A short sum with an extremum or a selection in it, by the rules for sums, if that leaves less.
+    func rewrittenSum(_ f: LinearForm) -> LinearForm {
+        guard f.terms.count >= 1, f.terms.count <= 3, f.terms.count > 1 || f.constant != 0 else { return f }
+        var found = false
+        for t in f.terms {
+            switch atoms[t.atom].kind {
+            case .min, .max: found = true
+            case .opaque: found = found || atoms[t.atom].expr.kind == .select
+            default: break
+            }
+        }
+        guard found, rewriteDepth < Self.rewriteLimit, let r = rewrite(build(f)) else { return f }
+        rewriteDepth += 1
+        defer { rewriteDepth -= 1 }
+        let g = form(r)
+        return weight(g) < weight(f) ? g : f
+    }
+
+    private func weight(_ f: LinearForm) -> Int {
+        var w = f.constant == 0 ? 0 : 1
+        for t in f.terms {
+            w += 2
+            if case .variable = atoms[t.atom].kind { w -= 1 }
+        }
+        return w
+    }
+
+    // MARK: Everything else
+
     /// Simplifies what is not an index scalar, and index scalars that are not arithmetic.
     func simplifyOther(_ e: PrimExpr) -> PrimExpr {
         switch e.kind {
+        case .intImm, .floatImm, .stringImm: return e
         case .variable: return otherValue[ObjectIdentifier(e)] ?? fact(e)
         case .eq, .ne, .lt, .le, .gt, .ge:
             let op = unsafeDowncast(e, to: BinaryExpr.self)
-            if op.a.dtype == .index {
-                let a = form(op.a)
-                let b = form(op.b)
-                if nested(a) || nested(b) {
-                    let plain = BinaryExpr.raw(e.kind, build(a), build(b))
-                    if let r = rewrite(plain) {
-                        ruleDepth += 1
-                        defer { ruleDepth -= 1 }
-                        return simplify(r)
-                    }
-                }
-                let result = compare(e.kind, a, b)
-                return fact(sameExpr(result, e) ? e : result)
-            }
-            return fact(rewriteFully(op.with2(simplify(op.a), simplify(op.b))))
-        case .and, .or: return simplifyLogic(unsafeDowncast(e, to: BinaryExpr.self))
+            return op.a.dtype == .index ? simplifyIndexComparison(op) : simplifyBinary(op)
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max:
+            return simplifyBinary(unsafeDowncast(e, to: BinaryExpr.self))
+        case .and, .or:
+            let op = unsafeDowncast(e, to: BinaryExpr.self)
+            return e.dtype.isScalar ? simplifyLogic(op) : simplifyBinary(op)
         case .not:
             let a = simplify(unsafeDowncast(e, to: Not.self).a)
-            let n = a === unsafeDowncast(e, to: Not.self).a ? e : not(a)
-            return n.kind == .not ? fact(rewriteFully(n)) : n
+            return finish(a === unsafeDowncast(e, to: Not.self).a ? e : Not(a))
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
             let c = simplify(s.condition)
             // Both sides are evaluated whatever the condition, so nothing may be assumed inside them.
             let t = simplify(s.trueValue)
             let f = simplify(s.falseValue)
-            let same = c === s.condition && t === s.trueValue && f === s.falseValue
-            let n = same ? e : select(c, t, f)
-            return n.kind == .select ? rewriteFully(n) : n
-        case .call:
-            let c = unsafeDowncast(e, to: Call.self)
-            switch c.name {
-            case "tir.if_then_else":
-                let condition = simplify(c.args[0])
-                if let v = condition.asInt { return simplify(c.args[v != 0 ? 1 : 2]) }
-                let t = withConstraint(condition) { simplify(c.args[1]) }
-                let f = withConstraint(not(condition)) { simplify(c.args[2]) }
-                let same = condition === c.args[0] && t === c.args[1] && f === c.args[2]
-                return same ? e : Call(c.dtype, c.op, [condition, t, f])
-            case "tir.likely":
-                let a = simplify(c.args[0])
-                if a.kind == .intImm { return a }
-                return a === c.args[0] ? e : Call(c.dtype, c.op, [a])
-            default: return mapChildren(of: e) { simplify($0) }
+            if let v = ConstFold.constant(c) { return v != 0 ? t : f }
+            let unchanged = c === s.condition && t === s.trueValue && f === s.falseValue
+            return finish(unchanged ? e : Select(c, t, f))
+        case .cast:
+            let c = unsafeDowncast(e, to: Cast.self)
+            let v = simplify(c.value)
+            let n = v === c.value ? c : Cast(c.dtype, v)
+            if let k = ConstFold.fold(n) { return k }
+            if v.kind == .floatImm || (v.kind == .intImm && n.dtype.isFloat) {
+                let k = ApusTIR.cast(n.dtype, v)
+                if k.kind != .cast { return k }
             }
-        case .min, .max:
+            return CastRules.rewrite(n).map { simplify($0) } ?? n
+        case .ramp:
+            let r = unsafeDowncast(e, to: Ramp.self)
+            let base = simplify(r.base)
+            let stride = simplify(r.stride)
+            if r.lanes == 1 { return base }
+            return finish(base === r.base && stride === r.stride ? e : Ramp(base, stride, r.lanes))
+        case .broadcast:
+            let b = unsafeDowncast(e, to: Broadcast.self)
+            let v = simplify(b.value)
+            if b.lanes == 1 { return v }
+            return v === b.value ? e : Broadcast(v, b.lanes)
+        case .shuffle:
             let n = mapChildren(of: e) { simplify($0) }
-            return n.kind == e.kind && n.dtype.isInteger ? rewriteFully(n) : n
-        case .let:
-            let l = unsafeDowncast(e, to: Let.self)
-            let value = simplify(l.value)
-            bindProperties(of: l.variable, from: value)
-            let body = simplify(l.body)
-            return value === l.value && body === l.body ? e : Let(l.variable, value, body)
-        default:
-            return mapChildren(of: e) { simplify($0) }
+            return ShuffleRules.rewrite(unsafeDowncast(n, to: Shuffle.self)).map { simplify($0) } ?? n
+        case .call: return simplifyCall(unsafeDowncast(e, to: Call.self))
+        case .let: return simplifyLet(unsafeDowncast(e, to: Let.self))
+        case .reduce: return simplifyReduce(unsafeDowncast(e, to: Reduce.self))
+        case .bufferLoad, .producerLoad: return mapChildren(of: e) { simplify($0) }
         }
     }
 
+    private func simplifyBinary(_ op: BinaryExpr) -> PrimExpr {
+        let a = simplify(op.a)
+        let b = simplify(op.b)
+        let n = a === op.a && b === op.b ? op : BinaryExpr.raw(op.kind, a, b)
+        if a.dtype.isFloat {
+            // The builders fold what is exact.
+            let folded = binary(op.kind, a, b)
+            if folded.kind != op.kind { return folded }
+        }
+        return finish(n)
+    }
+
+    private func simplifyIndexComparison(_ op: BinaryExpr) -> PrimExpr {
+        let a = form(op.a)
+        let b = form(op.b)
+        if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit,
+            let r = rewrite(BinaryExpr.raw(op.kind, build(a), build(b)))
+        {
+            // Rules that only turn the comparison round are what `compare` does itself.
+            if r.kind == .intImm || !(r is BinaryExpr) || weight(r) < weight(op.kind, a, b) {
+                rewriteDepth += 1
+                defer { rewriteDepth -= 1 }
+                return simplify(r)
+            }
+        }
+        let result = compare(op.kind, a, b)
+        return fact(same(result, op) ? op : result)
+    }
+
+    private func weight(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> Int { weight(a) + weight(b) }
+    private func weight(_ e: PrimExpr) -> Int {
+        guard let op = e as? BinaryExpr, op.a.dtype == .index else { return 0 }
+        return weight(form(op.a)) + weight(form(op.b))
+    }
+
+    private func simplifyCall(_ c: Call) -> PrimExpr {
+        switch c.name {
+        case "tir.if_then_else" where c.args.count == 3:
+            let condition = simplify(c.args[0])
+            if let v = condition.asInt { return simplify(c.args[v != 0 ? 1 : 2]) }
+            let t = withSimplifiedConstraint(condition) { simplify(c.args[1]) }
+            let f = withSimplifiedConstraint(not(condition)) { simplify(c.args[2]) }
+            let unchanged = condition === c.args[0] && t === c.args[1] && f === c.args[2]
+            return finish(unchanged ? c : Call(c.dtype, c.op, [condition, t, f]))
+        case "tir.likely" where c.args.count == 1:
+            let a = simplify(c.args[0])
+            if ConstFold.constant(a) != nil { return a }
+            return finish(a === c.args[0] ? c : Call(c.dtype, c.op, [a]))
+        default:
+            let n = mapChildren(of: c) { simplify($0) }
+            return n.dtype.isInteger && n.kind == .call && effect(of: c) == .pure ? finish(n) : n
+        }
+    }
+
+    private func simplifyLet(_ l: Let) -> PrimExpr {
+        let value = simplify(l.value)
+        switch value.kind {
+        case .intImm, .floatImm, .variable:
+            // What costs nothing is used where it is needed.
+            bind(l.variable, value)
+            return simplify(l.body)
+        default: break
+        }
+        if l.variable.dtype == .index {
+            bindProperties(of: l.variable, from: value)
+        } else if l.variable.dtype.isInteger {
+            bind(l.variable, bound: otherBound(value))
+        }
+        let body = simplify(l.body)
+        if ConstFold.constant(body) != nil { return body }
+        return value === l.value && body === l.body ? l : Let(l.variable, value, body)
+    }
+
+    private func simplifyReduce(_ r: Reduce) -> PrimExpr {
+        scope {
+            var changed = false
+            let axis = r.axis.map { a -> IterVar in
+                let lo = simplify(a.dom.min)
+                let extent = simplify(a.dom.extent)
+                bind(a.variable, IRRange(min: lo, extent: extent))
+                if lo === a.dom.min && extent === a.dom.extent { return a }
+                changed = true
+                return IterVar(IRRange(min: lo, extent: extent), a.variable, a.iterType, threadTag: a.threadTag)
+            }
+            let condition = simplify(r.condition)
+            func all(_ list: [PrimExpr]) -> [PrimExpr] {
+                list.map { e in
+                    let n = simplify(e)
+                    if n !== e { changed = true }
+                    return n
+                }
+            }
+            let source = condition.isTrue ? all(r.source) : withSimplifiedConstraint(condition) { all(r.source) }
+            let initial = all(r.initial)
+            var combinerChanged = false
+            let result = r.combiner.result.map { e -> PrimExpr in
+                let n = simplify(e)
+                if n !== e { combinerChanged = true }
+                return n
+            }
+            let c = r.combiner
+            let combiner =
+                combinerChanged ? CommReducer(lhs: c.lhs, rhs: c.rhs, result: result, identity: c.identity) : c
+            if !changed && !combinerChanged && condition === r.condition { return r }
+            return Reduce(
+                combiner, source, axis, condition: condition, valueIndex: r.valueIndex, initial: initial)
+        }
+    }
+
+    // MARK: Logic
+
     /// `e` as decided by a known condition.
-    private func fact(_ e: PrimExpr) -> PrimExpr {
-        guard e.dtype.isBool, e.kind != .intImm else { return e }
-        for f in facts.reversed() where sameExpr(f.condition, e) { return f.value ? trueExpr : falseExpr }
+    func fact(_ e: PrimExpr) -> PrimExpr {
+        guard e.dtype.isBool, e.kind != .intImm, !facts.isEmpty else { return e }
+        for f in (facts[exprHash(e)] ?? []).reversed() where sameExpr(f.condition, e) {
+            return f.value ? trueExpr : falseExpr
+        }
         return e
     }
 
     private func simplifyLogic(_ e: BinaryExpr) -> PrimExpr {
-        guard e.dtype.isScalar else { return mapChildren(of: e) { simplify($0) } }
-        let a = simplify(e.a)
-        if a.kind == .intImm {
-            return a.isTrue == (e.kind == .and) ? simplify(e.b) : a
+        let isAnd = e.kind == .and
+        var simplified: [PrimExpr] = []
+        let members = flattened(e, e.kind)
+        // Each member is looked at where those before it hold (or, in a disjunction, do not). Of a very long chain the
+        // first ones do for that.
+        let constant: PrimExpr? = scope {
+            for (i, m) in members.enumerated() {
+                let s = simplify(m)
+                if let v = s.asInt {
+                    if (v != 0) == isAnd { continue }
+                    return s
+                }
+                simplified.append(s)
+                if i < 32 && i + 1 < members.count { addSimplifiedConstraint(isAnd ? s : not(s)) }
+            }
+            return nil
         }
-        let b: PrimExpr
-        if e.kind == .and {
-            b = withConstraint(a) { simplify(e.b) }
-        } else {
-            b = withConstraint(not(a)) { simplify(e.b) }
-        }
-        if b.kind == .intImm { return b.isTrue == (e.kind == .and) ? a : b }
-        // Pairs of members of a chain may contradict, absorb or merge.
-        var parts = flattened(a, e.kind)
-        for next in flattened(b, e.kind) {
-            var merged = false
-            for i in parts.indices where !merged {
-                if parts.count > 8 { break }
-                let pair = BinaryExpr.raw(e.kind, parts[i], next)
-                if let r = rewrite(pair), r.kind != e.kind {
-                    if r.kind == .intImm { return r }
+        if let constant { return constant }
+        // Pairs of members may contradict, absorb or merge.
+        var parts: [PrimExpr] = []
+        for s in simplified {
+            for next in flattened(s, e.kind) {
+                var merged = false
+                for i in parts.indices where !merged && parts.count <= 8 && rewriteDepth < Self.rewriteLimit {
+                    let adjacent = i == parts.count - 1
+                    guard let r = rewrite(BinaryExpr.raw(e.kind, parts[i], next), movingForward: !adjacent),
+                        r.kind != e.kind
+                    else { continue }
+                    rewriteDepth += 1
                     parts[i] = simplify(r)
+                    rewriteDepth -= 1
+                    if let v = parts[i].asInt {
+                        if (v != 0) != isAnd { return parts[i] }
+                        parts.remove(at: i)
+                    }
                     merged = true
                 }
+                if !merged { parts.append(next) }
             }
-            if !merged { parts.append(next) }
         }
-        var result = parts[0]
-        for p in parts.dropFirst() { result = binary(e.kind, result, p) }
-        return fact(sameExpr(result, e) ? e : result)
+        guard var result = parts.first else { return isAnd ? trueExpr : falseExpr }
+        for p in parts.dropFirst() { result = BinaryExpr.raw(e.kind, result, p) }
+        return fact(same(result, e) ? e : result)
     }
 
-    private func flattened(_ e: PrimExpr, _ kind: PrimExprKind) -> [PrimExpr] {
+    /// The members of a chain of `kind`, first to last.
+    func flattened(_ e: PrimExpr, _ kind: PrimExprKind) -> [PrimExpr] {
         guard e.kind == kind else { return [e] }
-        let op = unsafeDowncast(e, to: BinaryExpr.self)
-        return flattened(op.a, kind) + flattened(op.b, kind)
+        var result: [PrimExpr] = []
+        var open = [e]
+        while let next = open.popLast() {
+            if next.kind == kind {
+                let op = unsafeDowncast(next, to: BinaryExpr.self)
+                open.append(op.b)
+                open.append(op.a)
+            } else {
+                result.append(next)
+            }
+        }
+        return result
     }
-}
-
-extension BinaryExpr {
-    /// As `with`, folding constants.
-    func with2(_ x: PrimExpr, _ y: PrimExpr) -> PrimExpr { x === a && y === b ? self : binary(kind, x, y) }
 }
