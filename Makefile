@@ -4,6 +4,7 @@
 # make bench     the benchmarks
 # make figures   what compiling costs, in counts that do not depend on how busy the machine is; fails over the limits
 # make fuzz SECONDS=600 SEED=1    every fuzzer for its share of the time
+# make prove     prove every rewrite rule, with a report in .build/prove-report.txt
 # make clean     remove what was built
 # make format-check   lint the layout of the sources
 # make bootstrap install what the build needs (LLVM, C compiler); the other goals do it themselves
@@ -18,7 +19,7 @@ SEED ?= 1
 export APUS_STANDALONE_RUNTIME := 1
 export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
-.PHONY: all bootstrap build test demo bench figures fuzz clean format-check
+.PHONY: all bootstrap build test demo bench figures fuzz prove clean format-check
 
 all: build
 
@@ -39,6 +40,12 @@ demo: build
 
 bench: build
 	@if [ -x scripts/bench ]; then scripts/bench; else echo "bench: scripts/bench is not there" >&2; exit 1; fi
+
+prove: bootstrap
+	APUS_ROOMS=Arith swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	APUS_ROOMS=Arith APUS_PROVE_REPORT=$(CURDIR)/.build/prove-report.txt \
+	    swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build --filter RuleProofTests/report
+	@tail -n 1 .build/prove-report.txt
 
 format-check:
 	swift format lint --recursive --parallel Package.swift Sources Tests Benchmarks/Sources Examples

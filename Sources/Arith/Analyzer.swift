@@ -120,10 +120,10 @@ public final class Analyzer {
             let f = form(value)
             let n = forget(v)
             // A variable bound to itself would never end.
-            if !mentions(f, n) { variableValue[n] = f }
+            if f.coefficient(of: n) == 0 { variableValue[n] = f }
         } else {
             let s = simplify(value)
-            otherValue[ObjectIdentifier(v)] = s === v || uses(s, [v]) ? nil : s
+            otherValue[ObjectIdentifier(v)] = s === v ? nil : s
         }
         caches = Caches()
     }
@@ -151,7 +151,7 @@ public final class Analyzer {
         let n = forget(v)
         setBound(n, b)
         setModular(n, m)
-        if !mentions(f, n) && isTame(f) { symbolicRange[n] = (min: f, max: f) }
+        if isTame(f) { symbolicRange[n] = (min: f, max: f) }
         caches = Caches()
     }
 
@@ -501,7 +501,8 @@ private func sameExpr(_ a: PrimExpr, _ b: PrimExpr, _ depth: Int) -> Bool {
         let x = unsafeDowncast(a, to: BinaryExpr.self)
         let y = unsafeDowncast(b, to: BinaryExpr.self)
         return sameExpr(x.b, y.b, depth + 1) && sameExpr(x.a, y.a, depth + 1)
-    case .not: return sameExpr(unsafeDowncast(a, to: Not.self).a, unsafeDowncast(b, to: Not.self).a, depth + 1)
+    case .not:
+        return sameExpr(unsafeDowncast(a, to: Not.self).a, unsafeDowncast(b, to: Not.self).a, depth + 1)
     case .cast:
         return sameExpr(
             unsafeDowncast(a, to: Cast.self).value, unsafeDowncast(b, to: Cast.self).value, depth + 1)
@@ -516,7 +517,8 @@ private func sameExpr(_ a: PrimExpr, _ b: PrimExpr, _ depth: Int) -> Bool {
         return sameExpr(x.base, y.base, depth + 1) && sameExpr(x.stride, y.stride, depth + 1)
     case .broadcast:
         return sameExpr(
-            unsafeDowncast(a, to: Broadcast.self).value, unsafeDowncast(b, to: Broadcast.self).value, depth + 1)
+            unsafeDowncast(a, to: Broadcast.self).value, unsafeDowncast(b, to: Broadcast.self).value,
+            depth + 1)
     case .call:
         let x = unsafeDowncast(a, to: Call.self)
         let y = unsafeDowncast(b, to: Call.self)

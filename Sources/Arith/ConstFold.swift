@@ -107,16 +107,16 @@ public enum ConstFold {
 
     /// The constant `v` (already a value of the element type) as an expression of the type.
     public static func make(_ v: Int, _ type: DataType) -> PrimExpr {
-        if type.isBool { return v != 0 ? trueExpr : falseExpr }
-        let c = IntImm(v, dtype: type.element)
-        return type.lanes > 1 ? Broadcast(type.isBool ? (v != 0 ? trueExpr : falseExpr) : c, Int(type.lanes)) : c
+        let c: PrimExpr = type.isBool ? (v != 0 ? trueExpr : falseExpr) : IntImm(v, dtype: type.element)
+        return type.lanes > 1 ? Broadcast(c, Int(type.lanes)) : c
     }
 
     /// `e` as a constant if it is one operation on integer constants (vectors: on broadcasts of them); nil otherwise
     /// and where the operation has no result.
     public static func fold(_ e: PrimExpr) -> PrimExpr? {
         switch e.kind {
-        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and,
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge,
+            .and,
             .or:
             let op = unsafeDowncast(e, to: BinaryExpr.self)
             guard op.a.dtype.isInteger, let x = constant(op.a), let y = constant(op.b) else { return nil }
@@ -125,7 +125,8 @@ public enum ConstFold {
             return constant(unsafeDowncast(e, to: Not.self).a).map { make($0 == 0 ? 1 : 0, e.dtype) }
         case .cast:
             let v = unsafeDowncast(e, to: Cast.self).value
-            guard v.dtype.isInteger, e.dtype.isInteger, v.dtype.lanes == e.dtype.lanes, let x = constant(v) else {
+            guard v.dtype.isInteger, e.dtype.isInteger, v.dtype.lanes == e.dtype.lanes, let x = constant(v)
+            else {
                 return nil
             }
             return make(cast(x, from: v.dtype, to: e.dtype), e.dtype)

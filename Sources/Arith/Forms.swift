@@ -152,8 +152,11 @@ extension Analyzer {
     private func longSum(_ e: BinaryExpr) -> LinearForm? {
         var open: [(e: PrimExpr, sign: Int)] = [(e: e, sign: 1)]
         var members: [(e: PrimExpr, sign: Int)] = []
+        var seen: Set<ObjectIdentifier> = []
         while let (next, sign) = open.popLast() {
             if next.kind == .add || next.kind == .sub {
+                // A part that is shared is looked at once: as a tree it may be endless.
+                if !seen.insert(ObjectIdentifier(next)).inserted { return nil }
                 let op = unsafeDowncast(next, to: BinaryExpr.self)
                 open.append((e: op.b, sign: next.kind == .add ? sign : -sign))
                 open.append((e: op.a, sign: sign))
@@ -179,7 +182,9 @@ extension Analyzer {
                 coefficients[t.atom] = k
             }
         }
-        let terms = coefficients.filter { $0.value != 0 }.map { LinearForm.Term(atom: $0.key, coef: $0.value) }
+        let terms = coefficients.filter { $0.value != 0 }.map {
+            LinearForm.Term(atom: $0.key, coef: $0.value)
+        }
         return recombined(LinearForm(constant: constant, terms: terms.sorted { $0.atom < $1.atom }))
     }
 

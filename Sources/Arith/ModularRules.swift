@@ -172,7 +172,7 @@ extension Analyzer {
 
     private func refine(_ n: Int, _ m: ModularSet) {
         if case .variable = atoms[n].kind {
-            variableModular[n] = (variableModular[n] ?? .everything).intersect(m) ?? m
+            setModular(n, (variableModular[n] ?? .everything).intersect(m) ?? m)
         } else {
             boundState.atomModulars[n] = (boundState.atomModulars[n] ?? .everything).intersect(m) ?? m
         }

@@ -25,7 +25,9 @@ extension Analyzer {
         defer { matchers.append(m) }
         for rule in rules {
             let accepted = rule.childKinds
-            if accepted.0 & kinds.0 == 0 || accepted.1 & kinds.1 == 0 || accepted.2 & kinds.2 == 0 { continue }
+            if accepted.0 & kinds.0 == 0 || accepted.1 & kinds.1 == 0 || accepted.2 & kinds.2 == 0 {
+                continue
+            }
             if movingForward && !rule.secondOperandKnown { continue }
             if compared && !rule.analyzerConditions.isEmpty { continue }
             statistics.attempts += 1
@@ -65,7 +67,8 @@ extension Analyzer {
 
     /// Whether a side condition on variables can be proved.
     private func ask(_ c: RulePattern, _ m: RuleMatcher, lanes: Int) -> Bool {
-        guard case .operation(let kind) = c.shape, c.children.count == 2, let x = m.build(c.children[0], lanes: lanes),
+        guard case .operation(let kind) = c.shape, c.children.count == 2,
+            let x = m.build(c.children[0], lanes: lanes),
             let y = m.build(c.children[1], lanes: lanes), ruleDepth < 8
         else { return false }
         ruleDepth += 1
@@ -81,8 +84,8 @@ extension Analyzer {
             }
         }
         if kind == .eq { return same(simplify(x), simplify(y)) }
-        let a = otherBound(x)
-        let b = otherBound(y)
+        let a = orderedBound(x)
+        let b = orderedBound(y)
         switch kind {
         case .lt: return a.max < b.min
         case .le: return a.max <= b.min && a.max != ConstIntBound.posInf
@@ -122,10 +125,16 @@ extension Analyzer {
         }
     }
 
+    /// Bounds in the order of the type: patterns of large 64-bit unsigned numbers read as negative.
+    private func orderedBound(_ e: PrimExpr) -> ConstIntBound {
+        let b = otherBound(e)
+        return e.dtype.element == .uint64 && b.min < 0 ? .everything : b
+    }
+
     private func decideByBounds(_ e: BinaryExpr) -> Bool? {
         guard e.a.dtype.isInteger, !e.a.dtype.isBool else { return nil }
-        let a = otherBound(e.a)
-        let b = otherBound(e.b)
+        let a = orderedBound(e.a)
+        let b = orderedBound(e.b)
         let less = a.max < b.min
         let more = b.max < a.min
         // An infinite end says only that nothing is known.
@@ -162,7 +171,9 @@ extension Analyzer {
             return kind == .min ? b : a
         }
         let e = extremumAtom(kind, a, b)
-        if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit, let n = e.asAtom, let r = rewrite(atoms[n].expr) {
+        if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit, let n = e.asAtom,
+            let r = rewrite(atoms[n].expr)
+        {
             rewriteDepth += 1
             defer { rewriteDepth -= 1 }
             return form(r)
@@ -278,6 +289,15 @@ extension Analyzer {
     private func simplifyIndexComparison(_ op: BinaryExpr) -> PrimExpr {
         let a = form(op.a)
         let b = form(op.b)
+        // Rules want the constant right.
+        if let c = a.asConstant, nested(b), c < .max {
+            switch op.kind {
+            case .eq, .ne: return simplify(BinaryExpr.raw(op.kind, build(b), IntImm(c)))
+            case .lt: return simplify(GE(build(b), IntImm(c + 1)))
+            case .le: return simplify(GE(build(b), IntImm(c)))
+            default: break
+            }
+        }
         if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit,
             let r = rewrite(BinaryExpr.raw(op.kind, build(a), build(b)))
         {
@@ -292,7 +312,9 @@ extension Analyzer {
         return fact(same(result, op) ? op : result)
     }
 
-    private func weight(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> Int { weight(a) + weight(b) }
+    private func weight(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> Int {
+        weight(a) + weight(b)
+    }
     private func weight(_ e: PrimExpr) -> Int {
         guard let op = e as? BinaryExpr, op.a.dtype == .index else { return 0 }
         return weight(form(op.a)) + weight(form(op.b))
@@ -345,7 +367,8 @@ extension Analyzer {
                 bind(a.variable, IRRange(min: lo, extent: extent))
                 if lo === a.dom.min && extent === a.dom.extent { return a }
                 changed = true
-                return IterVar(IRRange(min: lo, extent: extent), a.variable, a.iterType, threadTag: a.threadTag)
+                return IterVar(
+                    IRRange(min: lo, extent: extent), a.variable, a.iterType, threadTag: a.threadTag)
             }
             let condition = simplify(r.condition)
             func all(_ list: [PrimExpr]) -> [PrimExpr] {
@@ -355,7 +378,8 @@ extension Analyzer {
                     return n
                 }
             }
-            let source = condition.isTrue ? all(r.source) : withSimplifiedConstraint(condition) { all(r.source) }
+            let source =
+                condition.isTrue ? all(r.source) : withSimplifiedConstraint(condition) { all(r.source) }
             let initial = all(r.initial)
             var combinerChanged = false
             let result = r.combiner.result.map { e -> PrimExpr in
@@ -365,7 +389,8 @@ extension Analyzer {
             }
             let c = r.combiner
             let combiner =
-                combinerChanged ? CommReducer(lhs: c.lhs, rhs: c.rhs, result: result, identity: c.identity) : c
+                combinerChanged
+                ? CommReducer(lhs: c.lhs, rhs: c.rhs, result: result, identity: c.identity) : c
             if !changed && !combinerChanged && condition === r.condition { return r }
             return Reduce(
                 combiner, source, axis, condition: condition, valueIndex: r.valueIndex, initial: initial)
@@ -376,7 +401,7 @@ extension Analyzer {
 
     /// `e` as decided by a known condition.
     func fact(_ e: PrimExpr) -> PrimExpr {
-        guard e.dtype.isBool, e.kind != .intImm, !facts.isEmpty else { return e }
+        guard e.dtype == .bool, e.kind != .intImm, !facts.isEmpty else { return e }
         for f in (facts[exprHash(e)] ?? []).reversed() where sameExpr(f.condition, e) {
             return f.value ? trueExpr : falseExpr
         }
@@ -434,8 +459,11 @@ extension Analyzer {
         guard e.kind == kind else { return [e] }
         var result: [PrimExpr] = []
         var open = [e]
+        // A part that occurs again says nothing new.
+        var seen: Set<ObjectIdentifier> = []
         while let next = open.popLast() {
             if next.kind == kind {
+                if !seen.insert(ObjectIdentifier(next)).inserted { continue }
                 let op = unsafeDowncast(next, to: BinaryExpr.self)
                 open.append(op.b)
                 open.append(op.a)

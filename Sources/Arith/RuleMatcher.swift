@@ -4,7 +4,8 @@ import ApusTIR
 
 /// Binds the variables of a rule while its left side is compared with an expression, and builds the right side.
 struct RuleMatcher {
-    private var values: ContiguousArray<PrimExpr?> = ContiguousArray(repeating: nil, count: RulePattern.names.count)
+    private var values: ContiguousArray<PrimExpr?> = ContiguousArray(
+        repeating: nil, count: RulePattern.names.count)
     private var bound: UInt32 = 0
     /// The type that the integer variables stand for, and the lanes of the rule; known from the first one bound.
     private(set) var element: DataType?
@@ -26,7 +27,9 @@ struct RuleMatcher {
             if element != e { return false }
         } else {
             // Odd widths are not among those that the rules are proved for.
-            guard (e.isInteger && !e.isBool && e.bits >= 8 && e.bits & (e.bits - 1) == 0) || (acceptsFloat && e.isFloat)
+            guard
+                (e.isInteger && !e.isBool && e.bits >= 8 && e.bits & (e.bits - 1) == 0)
+                    || (acceptsFloat && e.isFloat)
             else { return false }
             element = e
         }
@@ -69,13 +72,17 @@ struct RuleMatcher {
             }
             return v == ConstFold.wrapped(wanted, element)
         case .truth(let wanted):
-            guard let v = ConstFold.constant(e), acceptBool(e.dtype, inLane: pattern.inLane) else { return false }
+            guard let v = ConstFold.constant(e), acceptBool(e.dtype, inLane: pattern.inLane) else {
+                return false
+            }
             return (v != 0) == wanted
         case .lanes: return false
         case .operation(let kind):
             let c = pattern.children
             if e.kind != kind {
-                guard kind == .add, e.kind == .sub, case .constant = c[1].shape, e.dtype == .index else { return false }
+                guard kind == .add, e.kind == .sub, case .constant = c[1].shape, e.dtype == .index else {
+                    return false
+                }
                 let s = unsafeDowncast(e, to: BinaryExpr.self)
                 guard let k = s.b.asInt, k != .min else { return false }
                 return match(c[0], s.a) && match(c[1], IntImm(-k))

@@ -41,7 +41,9 @@ final class RuleProver {
             case .unknown:
                 if case .bits(_, let signed) = theory { tooHard.insert(signed) }
                 let sense = theory == .integers ? "int" : "bits"
-                if case .bits(_, let signed) = theory, !exhaustive.insert("\(sense)\(signed)").inserted { continue }
+                if case .bits(_, let signed) = theory, !exhaustive.insert("\(sense)\(signed)").inserted {
+                    continue
+                }
                 guard let check = ExhaustiveCheck(rule, theory) else {
                     proof.method = .open
                     proof.failure = "neither Z3 nor exhaustive evaluation decides the sense \(theory)"
@@ -58,7 +60,8 @@ final class RuleProver {
                 }
             }
         }
-        proof.seconds = Double((ContinuousClock.now - start).components.attoseconds) / 1e18
+        proof.seconds =
+            Double((ContinuousClock.now - start).components.attoseconds) / 1e18
             + Double((ContinuousClock.now - start).components.seconds)
         return proof
     }
@@ -74,18 +77,22 @@ final class RuleProver {
 
     @Test("each rewrite rule is proved", arguments: 0..<shares)
     func proved(_ k: Int) {
-        let prover = RuleProver(milliseconds: 400)
-        if !prover.hasZ3 { print("RuleProofTests: z3 is not installed; rules are evaluated exhaustively only") }
+        let prover = RuleProver(milliseconds: 60)
+        if !prover.hasZ3 {
+            print("RuleProofTests: z3 is not installed; rules are evaluated exhaustively only")
+        }
         for rule in Self.share(k) {
             let p = prover.prove(rule)
             if let f = p.failure { Issue.record("\(rule.name): \(rule.text): \(f)") }
         }
     }
 
-    @Test("the report of all proofs", .enabled(if: ProcessInfo.processInfo.environment["APUS_PROVE_REPORT"] != nil))
+    @Test(
+        "the report of all proofs",
+        .enabled(if: ProcessInfo.processInfo.environment["APUS_PROVE_REPORT"] != nil))
     func report() throws {
         let path = ProcessInfo.processInfo.environment["APUS_PROVE_REPORT"] ?? "prove-report.txt"
-        let prover = RuleProver(milliseconds: 5000)
+        let prover = RuleProver(milliseconds: 1000)
         var lines: [String] = []
         var proved = 0
         var exhaustive = 0
@@ -105,6 +112,7 @@ final class RuleProver {
                 word = "OPEN"
             }
             let ms = Int(p.seconds * 1000)
+            if p.method != .proved { print("\(rule.name): \(word) \(ms) ms \(p.parts) \(rule.text)") }
             lines.append(
                 "\(rule.name): \(rule.text)\n    \(word), \(ms) ms: \(p.parts.joined(separator: " "))"
                     + (p.failure.map { "\n    \($0)" } ?? ""))

@@ -40,7 +40,9 @@ public enum CastRules {
     /// are integers and the outer one keeps only bits that the inner one did not touch.
     public static func dropsInner(_ a: DataType, _ b: DataType, _ c: DataType) -> Bool {
         // From a float to an integer, what does not fit becomes the nearest value; from an integer it wraps.
-        if embeds(a, b) && (!(a.isInteger && b.isFloat && c.isInteger) || c.isBool || embeds(a, c)) { return true }
+        if embeds(a, b) && (!(a.isInteger && b.isFloat && c.isInteger) || c.isBool || embeds(a, c)) {
+            return true
+        }
         return a.isInteger && b.isInteger && c.isInteger && !b.isBool && !c.isBool && c.bits <= b.bits
     }
 
@@ -100,7 +102,8 @@ public enum CastRules {
         let wide = e.a.dtype
         if x.dtype.isBool, wide.isInteger, let c = ConstFold.constant(e.b) {
             // A truth value as a number is 0 or 1.
-            guard let zero = ConstFold.binary(e.kind, 0, c, wide), let one = ConstFold.binary(e.kind, 1, c, wide)
+            guard let zero = ConstFold.binary(e.kind, 0, c, wide),
+                let one = ConstFold.binary(e.kind, 1, c, wide)
             else { return nil }
             if zero == one { return ConstFold.make(one, e.dtype) }
             return one != 0 ? x : not(x)

@@ -3,7 +3,9 @@ extension RewriteRules {
     static let eq = RewriteRule.list("eq", equality)
 
     /// Rules for `a != b`: those for `a == b`, negated.
-    static let ne: [RewriteRule] = eq.enumerated().map { RewriteRule(negating: $1, name: "ne.\($0 + 1)", root: .ne) }
+    static let ne: [RewriteRule] = eq.enumerated().map {
+        RewriteRule(negating: $1, name: "ne.\($0 + 1)", root: .ne)
+    }
 
     private static let equality: [(domain: RewriteRule.Domain, text: String)] = [
         (

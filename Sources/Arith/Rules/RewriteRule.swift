@@ -130,7 +130,8 @@ public final class RewriteRule: Sendable {
                 if both { t = t.dropFirst() }
                 result.append(RewriteRule(name: "\(root).\(result.count + 1)", t, swapped: false, g.domain))
                 if both {
-                    result.append(RewriteRule(name: "\(root).\(result.count + 1)", t, swapped: true, g.domain))
+                    result.append(
+                        RewriteRule(name: "\(root).\(result.count + 1)", t, swapped: true, g.domain))
                 }
             }
         }

@@ -47,7 +47,8 @@ public final class RulePattern: Sendable {
         self.slot = RulePattern.names.firstIndex(of: name) ?? 0
         self.isBool = isBool
         self.inLane = inLane
-        let constantKinds = UInt64(1) << UInt64(PrimExprKind.intImm.rawValue)
+        let constantKinds =
+            UInt64(1) << UInt64(PrimExprKind.intImm.rawValue)
             | UInt64(1) << UInt64(PrimExprKind.broadcast.rawValue)
         var op: Op?
         switch shape {
@@ -111,7 +112,8 @@ public final class RulePattern: Sendable {
         case .operation(.and): return opposite(.or, children.map { $0.negated })
         case .operation(.or): return opposite(.and, children.map { $0.negated })
         case .operation(.broadcast):
-            return RulePattern(.operation(.broadcast), children.map { $0.negated }, isBool: true, inLane: inLane)
+            return RulePattern(
+                .operation(.broadcast), children.map { $0.negated }, isBool: true, inLane: inLane)
         case .operation(.not): return children[0]
         default: return opposite(.not, [self])
         }
@@ -182,7 +184,9 @@ struct RuleParser {
             var j = text.index(after: i)
             if isWord(c) {
                 while j < text.endIndex, isWord(text[j]) { j = text.index(after: j) }
-            } else if j < text.endIndex, ["->", "//", "==", "!=", "<=", ">=", "&&", "||"].contains(text[i...j]) {
+            } else if j < text.endIndex,
+                ["->", "//", "==", "!=", "<=", ">=", "&&", "||"].contains(text[i...j])
+            {
                 j = text.index(after: j)
             }
             list.append(text[i..<j])

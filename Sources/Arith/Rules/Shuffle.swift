@@ -21,7 +21,9 @@ enum ShuffleRules {
         guard let first = sources.first else { return nil }
         let one = sources.allSatisfy { $0.vector == first.vector }
         let v = e.vectors[first.vector]
-        if one && sources.count == Int(v.dtype.lanes) && sources.indices.allSatisfy({ sources[$0].lane == $0 }) {
+        if one && sources.count == Int(v.dtype.lanes)
+            && sources.indices.allSatisfy({ sources[$0].lane == $0 })
+        {
             return v
         }
         if one {
@@ -61,7 +63,9 @@ enum ShuffleRules {
     private static func scaled(_ e: PrimExpr, _ k: Int) -> PrimExpr? {
         if k == 0 { return ConstFold.make(0, e.dtype) }
         if let c = ConstFold.constant(e) {
-            return ConstFold.binary(.mul, c, ConstFold.wrapped(k, e.dtype), e.dtype).map { ConstFold.make($0, e.dtype) }
+            return ConstFold.binary(.mul, c, ConstFold.wrapped(k, e.dtype), e.dtype).map {
+                ConstFold.make($0, e.dtype)
+            }
         }
         return binary(.mul, e, ConstFold.make(ConstFold.wrapped(k, e.dtype), e.dtype))
     }

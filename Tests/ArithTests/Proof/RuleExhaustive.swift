@@ -12,47 +12,87 @@ struct ExhaustiveCheck {
     private(set) var counterexample: String?
 
     /// Most assignments looked at.
-    static let budget = 1 << 28
+    static let budget = 1 << 25
 
-    private var values: [String: Int] = [:]
+    private var values = [Int](repeating: 0, count: RulePattern.names.count)
     private var lane = 0
     private var lanes = 1
-    /// The variable that runs over all its values at once.
-    private var inner = ""
-    private var innerValues: [Int] = []
+    /// The slot of the variable that runs over all its values at once; -1 for none.
+    private var inner = -1
+    private var innerValues: [Int] = [0]
 
-    /// At 8 bits, or at fewer where there are too many variables; nil where even 4 are too many.
+    /// At 8 bits, or at fewer where there are too many variables; nil where even 3 are too many.
     init?(_ rule: RewriteRule, _ theory: Theory) {
         self.rule = rule
-        switch theory {
-        case .integers, .logic: self.theory = theory
-        case .bits(_, let signed): self.theory = .bits(8, signed: signed)
-        case .floats: return nil
+        if case .bits(_, let signed) = theory {
+            self.theory = .bits(8, signed: signed)
+        } else {
+            self.theory = theory
         }
-        let all = rule.before.variables
-        let numbers = all.filter { !Self.isBool($0) }
-        let constants = numbers.filter { $0.hasPrefix("c") }
-        let free = numbers.filter { !$0.hasPrefix("c") }
+        let names = rule.before.variables
+        let numbers = names.filter { !Self.isBool($0) }
         var usesLanes = false
         for side in [rule.before, rule.after] {
             side.visit { if case .operation(.ramp) = $0.shape { usesLanes = true } }
         }
-        for width in [8, 7, 6, 5, 4] {
+        guard theory.isInteger else { return nil }
+        // Constants first: the condition leaves few of them.
+        let outer =
+            names.filter { $0.hasPrefix("c") } + names.filter(Self.isBool)
+            + numbers.filter { !$0.hasPrefix("c") }.dropLast()
+        let last = numbers.last { !$0.hasPrefix("c") }
+        let constants = names.filter { $0.hasPrefix("c") }.count
+        for width in [8, 7, 6, 5, 4, 3] {
             bits = width
-            var choices: [[String: Int]] = []
-            assign(constants, [:]) { c in
-                var me = self
-                me.values = c
-                if rule.conditionOnConstants.allSatisfy({ me.scalar($0) == 1 }) { choices.append(c) }
+            let choices = count(constants: names.filter { $0.hasPrefix("c") })
+            let rest = (numbers.count - constants) * width + names.count - numbers.count + (usesLanes ? 4 : 0)
+            guard let choices, rest < 40, choices <= Self.budget >> rest else { continue }
+            if let last, let slot = RulePattern.names.firstIndex(of: last) {
+                inner = slot
+                innerValues = domain(last)
             }
-            let shapes = usesLanes ? 10 : 1
-            let rest = free.count * width + all.count - numbers.count
-            if rest < 40, choices.count * shapes <= Self.budget >> rest {
-                run(choices, free, all.filter(Self.isBool), usesLanes)
-                return
+            for n in usesLanes ? 1...4 : 1...1 {
+                for i in 0..<n {
+                    lanes = n
+                    lane = i
+                    run(outer, 0, constants)
+                }
             }
+            return
         }
         return nil
+    }
+
+    /// How many choices of the constants the condition leaves; nil where there are too many to look at.
+    private func count(constants: [String]) -> Int? {
+        if constants.count * bits > 20 { return nil }
+        var me = self
+        var n = 0
+        func go(_ k: Int) {
+            if k == constants.count {
+                if me.constantsFit { n += 1 }
+                return
+            }
+            guard let slot = RulePattern.names.firstIndex(of: constants[k]) else { return }
+            for v in me.domain(constants[k]) {
+                me.values[slot] = v
+                go(k + 1)
+            }
+        }
+        go(0)
+        return n
+    }
+
+    private var constantsFit: Bool { rule.conditionOnConstants.allSatisfy { scalar($0) == 1 } }
+
+    private mutating func run(_ outer: [String], _ k: Int, _ constants: Int) {
+        if counterexample != nil || (k == constants && !constantsFit) { return }
+        if k == outer.count { return block() }
+        guard let slot = RulePattern.names.firstIndex(of: outer[k]) else { return }
+        for v in domain(outer[k]) {
+            values[slot] = v
+            run(outer, k + 1, constants)
+        }
     }
 
     private static func isBool(_ n: String) -> Bool { n == "p" || n == "q" || n == "r" }
@@ -61,46 +101,6 @@ struct ExhaustiveCheck {
         if Self.isBool(n) { return [0, 1] }
         if case .bits(_, false) = theory { return Array(0..<(1 << bits)) }
         return Array(-(1 << (bits - 1))..<(1 << (bits - 1)))
-    }
-
-    private func assign(_ names: [String], _ start: [String: Int], _ body: ([String: Int]) -> Void) {
-        guard let n = names.first else { return body(start) }
-        var v = start
-        for x in domain(n) {
-            v[n] = x
-            assign(Array(names.dropFirst()), v, body)
-        }
-    }
-
-    private mutating func run(_ choices: [[String: Int]], _ free: [String], _ bools: [String], _ usesLanes: Bool) {
-        let outer = bools + free.dropLast()
-        inner = free.last ?? ""
-        innerValues = inner.isEmpty ? [0] : domain(inner)
-        for n in usesLanes ? 1...4 : 1...1 {
-            for i in 0..<n {
-                lanes = n
-                lane = i
-                for c in choices {
-                    // A loop over all outer assignments, as an odometer.
-                    let domains = outer.map { domain($0) }
-                    var at = [Int](repeating: 0, count: outer.count)
-                    while true {
-                        values = c
-                        for k in outer.indices { values[outer[k]] = domains[k][at[k]] }
-                        block()
-                        if counterexample != nil { return }
-                        var k = 0
-                        while k < outer.count {
-                            at[k] += 1
-                            if at[k] < domains[k].count { break }
-                            at[k] = 0
-                            k += 1
-                        }
-                        if k == outer.count { break }
-                    }
-                }
-            }
-        }
     }
 
     private mutating func block() {
@@ -122,8 +122,11 @@ struct ExhaustiveCheck {
         if !any { return }
         let r = vector(rule.after)
         for k in 0..<n where wanted[k] && (!r.defined[k] || l.value[k] != r.value[k]) {
-            values[inner] = innerValues[k]
-            counterexample = "\(values.sorted { $0.key < $1.key }) lane \(lane): \(l.value[k]) became \(r.value[k])"
+            if inner >= 0 { values[inner] = innerValues[k] }
+            let at = rule.before.variables.map { n in
+                "\(n) = \(RulePattern.names.firstIndex(of: n).map { values[$0] } ?? 0)"
+            }
+            counterexample = "\(at.joined(separator: ", ")), lane \(lane): \(l.value[k]) became \(r.value[k])"
             return
         }
     }
@@ -135,12 +138,24 @@ struct ExhaustiveCheck {
         }
     }
 
+    /// The value of a pattern of constants.
     private func scalar(_ p: RulePattern) -> Int? {
-        var me = self
-        me.inner = ""
-        me.innerValues = [0]
-        let v = me.vector(p)
-        return v.defined[0] ? v.value[0] : nil
+        switch p.shape {
+        case .constant: return values[p.slot]
+        case .literal(let v): return ConstFold.wrapped(v, type)
+        case .truth(let b): return b ? 1 : 0
+        case .lanes: return lanes
+        case .variable: return nil
+        case .call(let f):
+            guard let a = scalar(p.children[0]) else { return nil }
+            return ConstFold.intrinsic(f, a, p.children.count > 1 ? scalar(p.children[1]) ?? 0 : 0, type)
+        case .operation(let kind):
+            guard let a = scalar(p.children[0]) else { return nil }
+            if kind == .not { return a == 0 ? 1 : 0 }
+            if kind == .and && a == 0 || kind == .or && a != 0 || kind == .broadcast { return a }
+            guard let b = scalar(p.children[1]) else { return nil }
+            return ConstFold.binary(kind, a, b, type)
+        }
     }
 
     private typealias Lanes = (value: [Int], defined: [Bool])
@@ -152,8 +167,8 @@ struct ExhaustiveCheck {
         }
         switch p.shape {
         case .variable, .constant:
-            if p.name == inner { return (value: innerValues, defined: [Bool](repeating: true, count: n)) }
-            return all(values[p.name] ?? 0)
+            if p.slot == inner { return (value: innerValues, defined: [Bool](repeating: true, count: n)) }
+            return all(values[p.slot])
         case .literal(let v): return all(ConstFold.wrapped(v, type))
         case .truth(let b): return all(b ? 1 : 0)
         case .lanes: return all(lanes)

@@ -20,6 +20,12 @@ enum Theory: Hashable, CustomStringConvertible {
         }
     }
 
+    /// Whether exhaustive evaluation speaks of it.
+    var isInteger: Bool {
+        if case .floats = self { return false }
+        return true
+    }
+
     var sort: String {
         switch self {
         case .logic, .integers: return "Int"
@@ -84,7 +90,9 @@ enum Theory: Hashable, CustomStringConvertible {
 extension RewriteRule {
     private func any(_ test: (RulePattern) -> Bool) -> Bool {
         var found = false
-        for side in [before, after] + (condition.map { [$0] } ?? []) { side.visit { found = found || test($0) } }
+        for side in [before, after] + (condition.map { [$0] } ?? []) {
+            side.visit { found = found || test($0) }
+        }
         return found
     }
 
@@ -149,7 +157,7 @@ extension RewriteRule {
         let r = SMTTranslator(theory: theory).translate(after)
         if let condition {
             let c = SMTTranslator(theory: theory).translate(condition)
-            text += "(assert \(c.value))\n(assert \(SMTTranslator.onlyConstants(c.defined)))\n"
+            text += "(assert \(c.value))\n(assert \(c.defined))\n"
         }
         text += "(assert \(l.defined))\n(assert (not (and \(r.defined) (= \(l.value) \(r.value)))))\n"
         return text
@@ -159,9 +167,6 @@ extension RewriteRule {
 /// Patterns as terms.
 struct SMTTranslator {
     let theory: Theory
-
-    /// What a condition needs to have a value; variables in it are put to the analyzer, which is sure of them.
-    static func onlyConstants(_ defined: String) -> String { defined }
 
     func translate(_ p: RulePattern) -> (value: String, defined: String) {
         switch p.shape {
@@ -192,7 +197,8 @@ struct SMTTranslator {
                 var signed = true
                 if case .bits(_, false) = theory { signed = false }
                 let names = [
-                    "bitwise_and": "bvand", "bitwise_or": "bvor", "bitwise_xor": "bvxor", "shift_left": "bvshl",
+                    "bitwise_and": "bvand", "bitwise_or": "bvor", "bitwise_xor": "bvxor",
+                    "shift_left": "bvshl",
                     "shift_right": signed ? "bvashr" : "bvlshr",
                 ]
                 return ("(\(names[f] ?? f) \(c[0].value) \(c[1].value))", strict)
@@ -201,7 +207,9 @@ struct SMTTranslator {
         }
     }
 
-    private func operation(_ kind: PrimExprKind, _ children: [RulePattern]) -> (value: String, defined: String) {
+    private func operation(_ kind: PrimExprKind, _ children: [RulePattern]) -> (
+        value: String, defined: String
+    ) {
         let c = children.map { translate($0) }
         let strict = "(and \(c.map { $0.defined }.joined(separator: " ")))"
         func apply(_ f: String) -> (value: String, defined: String) {
@@ -211,8 +219,15 @@ struct SMTTranslator {
         case .not: return ("(not \(c[0].value))", c[0].defined)
         case .broadcast: return c[0]
         case .select: return apply("ite")
-        case .and: return ("(and \(c[0].value) \(c[1].value))", "(and \(c[0].defined) (or (not \(c[0].value)) \(c[1].defined)))")
-        case .or: return ("(or \(c[0].value) \(c[1].value))", "(and \(c[0].defined) (or \(c[0].value) \(c[1].defined)))")
+        case .and:
+            return (
+                "(and \(c[0].value) \(c[1].value))",
+                "(and \(c[0].defined) (or (not \(c[0].value)) \(c[1].defined)))"
+            )
+        case .or:
+            return (
+                "(or \(c[0].value) \(c[1].value))", "(and \(c[0].defined) (or \(c[0].value) \(c[1].defined)))"
+            )
         case .eq where children[0].isBool: return apply("=")
         case .ne where children[0].isBool: return apply("xor")
         default: break
@@ -235,8 +250,10 @@ struct SMTTranslator {
             case .sub: return apply("bvsub")
             case .mul: return apply("bvmul")
             case .ramp: return ("(bvadd \(c[0].value) (bvmul i \(c[1].value)))", strict)
-            case .min: return ("(ite (\(s)le \(c[0].value) \(c[1].value)) \(c[0].value) \(c[1].value))", strict)
-            case .max: return ("(ite (\(s)ge \(c[0].value) \(c[1].value)) \(c[0].value) \(c[1].value))", strict)
+            case .min:
+                return ("(ite (\(s)le \(c[0].value) \(c[1].value)) \(c[0].value) \(c[1].value))", strict)
+            case .max:
+                return ("(ite (\(s)ge \(c[0].value) \(c[1].value)) \(c[0].value) \(c[1].value))", strict)
             case .lt: return apply(s + "lt")
             case .le: return apply(s + "le")
             case .gt: return apply(s + "gt")

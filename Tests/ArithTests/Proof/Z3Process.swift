@@ -34,7 +34,9 @@ final class Z3Process {
     /// Whether the assertions of `script` can be satisfied; `unknown` after `milliseconds`.
     func check(_ script: String, milliseconds: Int) -> Answer {
         let text = "(reset)\n(set-option :timeout \(milliseconds))\n\(script)(check-sat)\n(echo \"done\")\n"
-        guard (try? input.fileHandleForWriting.write(contentsOf: Data(text.utf8))) != nil else { return .unknown }
+        guard (try? input.fileHandleForWriting.write(contentsOf: Data(text.utf8))) != nil else {
+            return .unknown
+        }
         var answer = Answer.unknown
         while let line = readLine() {
             if line == "done" { return answer }
