@@ -11,8 +11,6 @@ extension RewriteRules {
                 ~max(max(x, y), y) -> max(x, y)
                 max(max(max(x, y), z), x) -> max(max(x, y), z)
                 max(max(max(x, y), z), y) -> max(max(x, y), z)
-                max(max(max(max(x, y), z), w), x) -> max(max(max(x, y), z), w)
-                max(max(max(max(x, y), z), w), y) -> max(max(max(x, y), z), w)
                 max(select(p, x, y), select(p, z, w)) -> select(p, max(x, z), max(y, w))
                 """
             ),
@@ -20,6 +18,8 @@ extension RewriteRules {
                 .anyInteger,
                 """
                 max(c1, u) -> max(u, c1)
+                max(max(max(max(x, y), z), w), x) -> max(max(max(x, y), z), w)
+                max(max(max(max(x, y), z), w), y) -> max(max(max(x, y), z), w)
                 max(max(x, c1), c2) -> max(x, max(c1, c2))
                 max(max(u, c1), v) -> max(max(u, v), c1)
                 max(u, max(v, c1)) -> max(max(u, v), c1)

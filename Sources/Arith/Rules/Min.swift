@@ -11,8 +11,6 @@ extension RewriteRules {
                 ~min(min(x, y), y) -> min(x, y)
                 min(min(min(x, y), z), x) -> min(min(x, y), z)
                 min(min(min(x, y), z), y) -> min(min(x, y), z)
-                min(min(min(min(x, y), z), w), x) -> min(min(min(x, y), z), w)
-                min(min(min(min(x, y), z), w), y) -> min(min(min(x, y), z), w)
                 min(select(p, x, y), select(p, z, w)) -> select(p, min(x, z), min(y, w))
                 """
             ),
@@ -20,6 +18,8 @@ extension RewriteRules {
                 .anyInteger,
                 """
                 min(c1, u) -> min(u, c1)
+                min(min(min(min(x, y), z), w), x) -> min(min(min(x, y), z), w)
+                min(min(min(min(x, y), z), w), y) -> min(min(min(x, y), z), w)
                 min(min(x, c1), c2) -> min(x, min(c1, c2))
                 min(min(u, c1), v) -> min(min(u, v), c1)
                 min(u, min(v, c1)) -> min(min(u, v), c1)
