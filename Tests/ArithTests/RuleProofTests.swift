@@ -33,7 +33,9 @@ final class RuleProver {
         var exhaustive: Set<String> = []
         for theory in rule.theories {
             if case .bits(let n, let signed) = theory, n > 8, tooHard.contains(signed) { continue }
-            switch z3?.check(rule.script(theory), milliseconds: theory.isInteger ? milliseconds : 10_000) ?? .unknown {
+            switch z3?.check(rule.script(theory), milliseconds: theory.isInteger ? milliseconds : 10_000)
+                ?? .unknown
+            {
             case .unsatisfiable: proof.parts.append("\(theory)")
             case .satisfiable:
                 proof.method = .open
