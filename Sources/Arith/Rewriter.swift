@@ -434,9 +434,17 @@ extension Analyzer {
                 var merged = false
                 for i in parts.indices where !merged && parts.count <= 8 && rewriteDepth < Self.rewriteLimit {
                     let adjacent = i == parts.count - 1
-                    guard let r = rewrite(BinaryExpr.raw(e.kind, parts[i], next), movingForward: !adjacent),
-                        r.kind != e.kind
+                    guard let r = rewrite(BinaryExpr.raw(e.kind, parts[i], next), movingForward: !adjacent)
                     else { continue }
+                    if r.kind == e.kind {
+                        // Still two members, but smaller ones.
+                        guard expressionSize(r) < expressionSize(parts[i]) + expressionSize(next) + 1 else {
+                            continue
+                        }
+                        parts.replaceSubrange(i...i, with: flattened(r, e.kind))
+                        merged = true
+                        continue
+                    }
                     rewriteDepth += 1
                     parts[i] = simplify(r)
                     rewriteDepth -= 1

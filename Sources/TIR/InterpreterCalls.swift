@@ -35,9 +35,6 @@ extension TIRCompiler {
             case (.floats(let a), .floats(let b)): return .floats { try a($0) + (try b($0)) }
             default: throw unsupported(c)
             }
-        case "isnullptr":
-            guard case .handle(let f) = try expr(try arg(0)) else { throw unsupported(c) }
-            return .int { try f($0).base == nil ? 1 : 0 }
         case "thread_context": return try expr(try arg(0))
         case "context_id": return .int { _ in 0 }
         case "static_handle": return .handle { _ in TIRHandle() }
