@@ -108,18 +108,19 @@ private final class MatchBufferLowerer: StmtExprMutator {
                 actual: "\(view.rank) dimensions")
             return
         }
-        let strides = flatStrides(region.buffer)
+        // The source may be a view itself, whose variables have values by now.
+        let strides = flatStrides(region.buffer).map { mutate($0) }
         let extra = region.region.count - view.rank
         for d in 0..<view.rank {
             if let v = view.shape[d] as? Var { variables[v] = region.region[d + extra].extent }
             if d < view.strides.count, let v = view.strides[d] as? Var { variables[v] = strides[d + extra] }
         }
         if let v = view.elemOffset as? Var {
-            var offset = region.buffer.elemOffset
+            var offset = mutate(region.buffer.elemOffset)
             for (r, s) in zip(region.region, strides) { offset = offset + r.min * s }
             variables[v] = offset
         }
-        variables[view.data] = region.buffer.data
+        variables[view.data] = mutate(region.buffer.data)
     }
 }
 

@@ -64,10 +64,7 @@ private final class Narrower: AnalyzingMutator {
             let b = unsafeDowncast(e, to: Broadcast.self)
             let v = mutate(b.value)
             return v === b.value ? e : Broadcast(v, b.lanes)
-        case .bufferLoad:
-            let l = unsafeDowncast(e, to: BufferLoad.self)
-            let indices = l.indices.map { mutate($0) }
-            return zip(indices, l.indices).allSatisfy { $0 === $1 } ? e : BufferLoad(l.buffer, indices)
+        case .bufferLoad: return load(unsafeDowncast(e, to: BufferLoad.self))
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
             let (v, value) = bound(l.variable, l.value)
@@ -77,6 +74,12 @@ private final class Narrower: AnalyzingMutator {
             // Operands of other types keep theirs: their users count on them.
             return mapChildren(of: e) { c in wide(mutate(c), c) }
         }
+    }
+
+    /// Indices may have any integer type; what is loaded keeps its own.
+    private func load(_ l: BufferLoad) -> PrimExpr {
+        let indices = l.indices.map { mutate($0) }
+        return zip(indices, l.indices).allSatisfy { $0 === $1 } ? l : BufferLoad(l.buffer, indices)
     }
 
     private func index(_ e: PrimExpr) -> PrimExpr {
@@ -119,10 +122,7 @@ private final class Narrower: AnalyzingMutator {
                 return zip(args, c.args).allSatisfy { $0 === $1 } ? e : Call(c.dtype, c.op, args)
             }
             return mapChildren(of: e) { x in wide(mutate(x), x) }
-        case .bufferLoad:
-            let l = unsafeDowncast(e, to: BufferLoad.self)
-            let indices = l.indices.map { mutate($0) }
-            return zip(indices, l.indices).allSatisfy { $0 === $1 } ? e : BufferLoad(l.buffer, indices)
+        case .bufferLoad: return load(unsafeDowncast(e, to: BufferLoad.self))
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
             let (v, value) = bound(l.variable, l.value)

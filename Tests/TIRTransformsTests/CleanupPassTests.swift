@@ -475,6 +475,27 @@ import Testing
         #expect(count(g) { ($0 as? Allocate)?.buffer.staticShape == [36] } == 1)
     }
 
+    @Test func viewsOfViews() throws {
+        let text = """
+            @T.prim_func
+            def main(A: T.Buffer((8, 8), "float32"), C: T.Buffer((8, 8), "float32"), S: T.Buffer((4,), "int64")):
+                with T.block("root"):
+                    for i in range(2):
+                        with T.block("outer"):
+                            V = T.match_buffer(A[i * 4:i * 4 + 4, 2:8], (4, 6), "float32", strides=(s0, s1), elem_offset=e0)
+                            for j in range(2):
+                                with T.block("inner"):
+                                    W = T.match_buffer(V[j * 2:j * 2 + 2, 1:4], (2, 3), "float32", strides=(t0, t1), elem_offset=e1)
+                                    S[i * 2 + j] = t0 * 1000 + e1
+                                    for a, b in T.grid(2, 3):
+                                        C[i * 4 + j * 2 + a, b] = W[a, b]
+            """
+        try expectPipeline(text)
+        let g = try lowerMatchBuffer(try parse(text))
+        try verifyWellFormed(g)
+        try expectSame(try parse(text), g)
+    }
+
     @Test func symbolicShapesAndPredicates() throws {
         try expectPipeline(
             """
