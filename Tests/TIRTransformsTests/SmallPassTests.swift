@@ -83,3 +83,31 @@ import Testing
         #expect(names.count == TIRPasses.lowering.count)
     }
 }
+
+@Suite struct VerifyPassTests {
+    @Test func findings() throws {
+        let v = Var("v")
+        let a = Buffer("A", [8])
+        let loop = For(v, IntImm(0), IntImm(8), body: BufferStore(a, const(0, .float32), [v]))
+        let once = PrimFunc(buffers: [a], body: loop)
+        let twice = PrimFunc(buffers: [a], body: SeqStmt([loop, loop]))
+        #expect(try TIRPasses.verifySSAPass.run(IRModule(once))["main"] === once)
+        #expect(throws: ApusError.self) { try TIRPasses.verifySSAPass.run(IRModule(twice)) }
+        #expect(try TIRPasses.verifyMemoryPass.run(IRModule(once))["main"] === once)
+        let kernel = PrimFunc(buffers: [a], body: loop, attrs: Attrs(["target": "cuda"]))
+        #expect(throws: ApusError.self) { try TIRPasses.verifyMemoryPass.run(IRModule(kernel)) }
+        let axis = IterVar(
+            IRRange(extent: IntImm(8)), Var("threadIdx.x"), .threadIndex, threadTag: "threadIdx.x")
+        let bound = PrimFunc(
+            buffers: [a],
+            body: For(
+                v, IntImm(0), IntImm(8), .threadBinding, body: BufferStore(a, const(0, .float32), [v]),
+                threadBinding: axis))
+        #expect(
+            try TIRPasses.verifyGPUCodePass(GPULimits(maxThreadsPerBlock: 8)).run(IRModule(bound))["main"]
+                === bound)
+        #expect(throws: ApusError.self) {
+            try TIRPasses.verifyGPUCodePass(GPULimits(maxThreadsPerBlock: 4)).run(IRModule(bound))
+        }
+    }
+}
