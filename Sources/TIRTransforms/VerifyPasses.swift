@@ -17,7 +17,7 @@ extension TIRPasses {
     public static let verifySSAPass = check("VerifySSA", "every variable is defined once") { f in
         if let v = ssaViolation(f) {
             throw ApusError(
-                "TTR099", "the variable `\(v.name)` is defined more than once",
+                "TTR099", "a variable is defined twice, or used where it is not defined: \(v)",
                 hint: "ConvertSSA gives each its own")
         }
     }

@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRuntime
+import ApusSupport
 import ApusTIR
 import ApusTIRTransforms
 import Testing
