@@ -39,7 +39,8 @@ import Testing
         let x = tensors(f)
         try TIRInterpreter.run(convertThreadsToLoops(try lowerWarpMemory(f, warpSize: 32)), x)
         let a = try x[0].toArray(Float.self)
-        #expect(try x[1].toArray(Float.self) == (0..<64).map { (i: Int) -> Float in a[i / 32 * 32 + (i + 1) % 32] + a[i] })
+        let sums = (0..<64).map { (i: Int) -> Float in a[i / 32 * 32 + (i + 1) % 32] + a[i] }
+        #expect(try x[1].toArray(Float.self) == sums)
     }
 
     @Test("two elements a lane, half a warp, two groups of threads")
@@ -86,7 +87,8 @@ import Testing
         try expectRefused("TTR058", lower, kernel("W[(t + 1) % 32] = A[t]", "B[t] = W[t]"))
         try expectRefused(
             "TTR059", lower,
-            kernel("W[t] = A[t]", "B[t] = T.if_then_else(t < 4, W[(t + 1) % 32], T.float32(0), dtype=\"float32\")"))
+            kernel(
+                "W[t] = A[t]", "B[t] = T.if_then_else(t < 4, W[(t + 1) % 32], T.float32(0), dtype=\"float32\")"))
     }
 }
 
