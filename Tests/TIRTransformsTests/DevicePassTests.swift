@@ -88,7 +88,8 @@ import Testing
         try expectRefused(
             "TTR059", lower,
             kernel(
-                "W[t] = A[t]", "B[t] = T.if_then_else(t < 4, W[(t + 1) % 32], T.float32(0), dtype=\"float32\")"))
+                "W[t] = A[t]",
+                "B[t] = T.if_then_else(t < 4, W[(t + 1) % 32], T.float32(0), dtype=\"float32\")"))
     }
 }
 
