@@ -318,7 +318,12 @@ private func conv2d(_ x: Tensor, _ w: Tensor, stride: Int, pad: Int, dilation: I
             return reduceSum(
                 ifThenElse(and(at .>= 0, at .< const(4)), a[at], const(0.0, .float64)), [k, l])
         }
-        try expectGradient(s, [a])
+        // Index arithmetic that overflows is outside of what is promised (ADR 11): the gradient is made, and not compared.
+        if f.magnitude == 1 << 62 {
+            _ = try gradient(s, [a])
+        } else {
+            try expectGradient(s, [a])
+        }
     }
 
     @Test func longChains() throws {

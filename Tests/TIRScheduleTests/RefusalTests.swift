@@ -347,8 +347,10 @@ struct ScheduleRefusals {
         } catch let e as ApusError {
             #expect(e.code == r.code, "\(e)")
             // The whole text: message, function with marks, what would be legal.
+            // The intrinsics that tests of other rooms register in the same process are not part of it.
+            let text = "\(e)".replacing(#/te\.[A-Za-z0-9_.]+, /#, with: "")
             #expect(
-                "\(e)" == goldenError(r.name),
+                text == goldenError(r.name),
                 "differs from GoldenErrors.swift; APUS_UPDATE_GOLDEN=1 writes that file anew:\n\(e)")
         }
         // What came before the refused primitive stands, and nothing else.

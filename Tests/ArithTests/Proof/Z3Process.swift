@@ -26,9 +26,10 @@ final class Z3Process {
         do { try process.run() } catch { return nil }
     }
 
+    /// Asks it to go: closing its input would not do, since another child may have inherited the writing end.
     deinit {
+        try? input.fileHandleForWriting.write(contentsOf: Data("(exit)\n".utf8))
         try? input.fileHandleForWriting.close()
-        process.waitUntilExit()
     }
 
     /// Whether the assertions of `script` can be satisfied; `unknown` after `milliseconds`.
