@@ -28,6 +28,6 @@ print(script.getSource())
 let running = try script["running"].primFunc([te.placeholder([8], name: "x")])
 
 let x = NDArray((1...8).map { Float($0) }), y = NDArray.zeros([8]), z = NDArray.zeros([8])
-try build(scale)["scale"](x, y)
+try build(scale, name: "scale")["scale"](x, y)
 try build(running)["running"](y, z)
 print(try z.toArray(Float.self))
