@@ -67,10 +67,15 @@ extension Analyzer {
 
     /// Whether a side condition on variables can be proved.
     private func ask(_ c: RulePattern, _ m: RuleMatcher, lanes: Int) -> Bool {
-        guard case .operation(let kind) = c.shape, c.children.count == 2,
-            let x = m.build(c.children[0], lanes: lanes),
-            let y = m.build(c.children[1], lanes: lanes), ruleDepth < 8
-        else { return false }
+        guard case .operation(let kind) = c.shape, c.children.count == 2, ruleDepth < 8 else { return false }
+        func sides(_ lanes: Int) -> (x: PrimExpr, y: PrimExpr)? {
+            guard let x = m.build(c.children[0], lanes: lanes), let y = m.build(c.children[1], lanes: lanes),
+                x.dtype == y.dtype
+            else { return nil }
+            return (x: x, y: y)
+        }
+        // Of variables below `ramp` and `bcast` the condition speaks of scalars, and so are its constants.
+        guard let (x, y) = sides(lanes) ?? (lanes == 1 ? nil : sides(1)) else { return false }
         ruleDepth += 1
         defer { ruleDepth -= 1 }
         if x.dtype == .index {
