@@ -101,6 +101,20 @@ struct RuleInstance {
         return rule.domain.contains(.unsigned) ? .uint8 : .index
     }
 
+    /// The mask of all value bits: one more than it is no value of the type, so that there is no remainder to take.
+    @Test(arguments: [DataType.int8, .int16, .int32]) func maskOfAllValueBits(_ type: DataType) throws {
+        let x = Var("x", dtype: type)
+        let top = (1 << (Int(type.bits) - 1)) - 1
+        let s = Analyzer().simplify(bitwise("bitwise_and", x, IntImm(top, dtype: type)))
+        for v in [-top - 1, -top, -2, -1, 0, 1, 2, top - 1, top] {
+            guard case .int(let found) = try TIRInterpreter.evaluate(s, [x: .int(v)]) else {
+                Issue.record("no integer")
+                continue
+            }
+            #expect(found == v & top, "\(type) \(v): \(s)")
+        }
+    }
+
     @Test("each rule, or a better one, applies to its own left side and keeps its value")
     func applies() {
         var random = SeededRandom(seed: 7)

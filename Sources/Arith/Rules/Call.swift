@@ -61,7 +61,7 @@ extension RewriteRules {
                 .index,
                 """
                 # A mask of low bits is a remainder.
-                band(x, c1) -> x % (c1 + 1) if c1 > 0 && band(c1, c1 + 1) == 0
+                band(x, c1) -> x % (c1 + 1) if c1 > 0 && c1 < c1 + 1 && band(c1, c1 + 1) == 0
                 """
             ),
             (

@@ -1,13 +1,25 @@
 import Foundation
+import Glibc
 
 /// Z3 as a child process (`z3 -in -smt2`), one for many questions.
+///
+/// A question ends by Z3's own count of steps (`:rlimit`), which is the same on every run and machine. Its clock
+/// (`:timeout`) is not used: the timer of version 4.8.12, Debian's, can deadlock. A child that is silent for long in
+/// spite of the count is ended, and another one started.
 final class Z3Process {
     enum Answer: String { case unsatisfiable = "unsat", satisfiable = "sat", unknown }
 
-    private let process = Process()
-    private let input = Pipe()
-    private let output = Pipe()
+    private var process = Process()
+    private var input = Pipe()
+    private var output = Pipe()
     private var buffer: [UInt8] = []
+    /// Children that were ended for their silence.
+    private(set) var restarts = 0
+
+    /// Steps for each millisecond that a caller grants.
+    private static let stepsPerMillisecond = 3000
+    /// How long a child may be silent.
+    private static let patience: Int32 = 20_000
 
     /// The program, if it is installed.
     static let path: String? = {
@@ -16,25 +28,33 @@ final class Z3Process {
     }()
 
     /// Nil if Z3 is not installed or does not start.
-    init?() {
-        guard let path = Self.path else { return nil }
+    init?() { if !start() { return nil } }
+
+    private func start() -> Bool {
+        guard let path = Self.path else { return false }
+        process = Process()
+        input = Pipe()
+        output = Pipe()
+        buffer = []
         process.executableURL = URL(fileURLWithPath: path)
         process.arguments = ["-in", "-smt2"]
         process.standardInput = input
         process.standardOutput = output
         process.standardError = FileHandle.nullDevice
-        do { try process.run() } catch { return nil }
+        do { try process.run() } catch { return false }
+        return true
     }
 
-    /// Asks it to go: closing its input would not do, since another child may have inherited the writing end.
+    /// Asks it to go: closing its input alone would not do where another child has inherited the writing end.
     deinit {
         try? input.fileHandleForWriting.write(contentsOf: Data("(exit)\n".utf8))
         try? input.fileHandleForWriting.close()
     }
 
-    /// Whether the assertions of `script` can be satisfied; `unknown` after `milliseconds`.
+    /// Whether the assertions of `script` can be satisfied; `unknown` after about `milliseconds`' worth of steps.
     func check(_ script: String, milliseconds: Int) -> Answer {
-        let text = "(reset)\n(set-option :timeout \(milliseconds))\n\(script)(check-sat)\n(echo \"done\")\n"
+        let text =
+            "(reset)\n(set-option :rlimit \(milliseconds * Self.stepsPerMillisecond))\n\(script)(check-sat)\n(echo \"done\")\n"
         guard (try? input.fileHandleForWriting.write(contentsOf: Data(text.utf8))) != nil else {
             return .unknown
         }
@@ -44,9 +64,14 @@ final class Z3Process {
             if line.hasPrefix("(error") { print("z3: \(line)\n\(script)") }
             if let a = Answer(rawValue: line) { answer = a }
         }
+        // A child that hangs in its own locks does not heed a request.
+        kill(process.processIdentifier, SIGKILL)
+        restarts += 1
+        _ = start()
         return .unknown
     }
 
+    /// The next line; nil where the child ended or stays silent.
     private func readLine() -> String? {
         while true {
             if let end = buffer.firstIndex(of: 10) {
@@ -54,6 +79,9 @@ final class Z3Process {
                 buffer.removeSubrange(...end)
                 return line
             }
+            var ready = pollfd(
+                fd: output.fileHandleForReading.fileDescriptor, events: Int16(POLLIN), revents: 0)
+            guard poll(&ready, 1, Self.patience) > 0 else { return nil }
             let more = output.fileHandleForReading.availableData
             if more.isEmpty { return nil }
             buffer += more
