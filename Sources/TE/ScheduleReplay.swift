@@ -136,6 +136,11 @@ final class ScheduleReplay {
                     "TE036", "computeAt: stage `\(target.op.name)` is computed inline and has no loops",
                     at: [s.place])
             }
+            if home[ObjectIdentifier(target)] === s {
+                throw ApusError(
+                    "TE036", "computeAt: stage `\(target.op.name)` is a part of each step of the scan itself",
+                    at: [s.place], expected: "a stage that reads the scan")
+            }
             if target.op is ScanOp {
                 result[id] = .step(target)
                 if home[id] == nil {

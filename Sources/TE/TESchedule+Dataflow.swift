@@ -93,7 +93,8 @@ extension TESchedule {
     @discardableResult
     public func cacheWrite(_ tensors: [Tensor], _ scope: String) -> [Tensor] {
         guard let first = tensors.first, let stage = stageMap[first.op], !scope.isEmpty else {
-            log.fail(ApusError("TE029", "cacheWrite needs tensors of this schedule and a scope"))
+            let name = tensors.first.map { "stage: \($0.op.name)" } ?? "call: cacheWrite"
+            log.fail(ApusError("TE029", "cacheWrite needs tensors of this schedule and a scope", at: [name]))
             return tensors
         }
         guard tensors.count == stage.op.outputCount,

@@ -28,7 +28,12 @@ public final class TESchedule: CustomStringConvertible {
             stages.append(stage)
             stageMap[op] = stage
         }
-        if outputs.isEmpty { log.fail(ApusError("TE029", "a schedule needs an output")) }
+        if outputs.isEmpty {
+            log.fail(
+                ApusError(
+                    "TE029", "a schedule needs an output", at: ["call: createSchedule"],
+                    expected: "the operations whose results are wanted"))
+        }
         for case let scan as ScanOp in stages.map(\.op) {
             for b in scan.body() { stageMap[b]?.attachType = .scanUpdate }
         }

@@ -124,10 +124,14 @@ extension Schedule {
         return nil
     }
 
-    /// The first loop whose notes no longer fit after a primitive, as a refusal.
+    /// What no longer fits after a primitive, of the notes of loops and the work of threads, as a refusal.
     func brokenNote() -> Refusal? {
-        for f in functions.indices where functions[f].noted {
+        for f in functions.indices where functions[f].noted || functions[f].threaded {
             let index = index(f)
+            if functions[f].threaded, var problem = threadProblem(index) {
+                problem.function = functions[f].function
+                return problem
+            }
             for (at, e) in index.entries.enumerated() {
                 guard let l = e.stmt as? For else { continue }
                 var problem: Refusal?

@@ -273,7 +273,7 @@ extension Schedule {
             let v = Var("\(x.loopVar.name)_init", dtype: x.loopVar.dtype)
             fresh[x.loopVar] = v
             arith.bind(v, IRRange(min: x.min, extent: x.extent))
-            loops.append(For(v, x.min, x.extent, x.forKind, body: Evaluate.noOp, annotations: x.annotations))
+            loops.append(initLoop(x, v, x.min, x.extent))
         }
         var iters: [IterVar] = []
         var bound: [PrimExpr] = []

@@ -120,6 +120,10 @@ extension Schedule {
     /// Moves a producer under a loop of its consumers: each iteration of the loop computes just what its
     /// consumers read in it. The block's own loops are made anew (serial), over that region.
     ///
+    /// What is computed into memory that threads share (scope `shared`: the threads of a block, virtual ones included;
+    /// `warp`: those of `threadIdx.x`) is what all threads that share it read: each would compute all of it, until the
+    /// new loops are bound to the same axes and each computes its part (cooperative fetching, see `bind`).
+    ///
     /// Errors: SCH063 a result of the function, SCH070 another scope, SCH071 ordered iterations, SCH072 an
     /// in-place update or several writers, SCH073 a vectorized loop, SCH074 a consumer outside the loop,
     /// SCH020 to SCH022 dependencies.
@@ -174,14 +178,17 @@ extension Schedule {
             let consumerAt = names.compactMap { rest.blockAt[$0] }
             for c in consumerAt {
                 guard let user = rest.realize(c) else { continue }
-                let inside = rest.loopsAbove(c).filter { x in (rest.loopAt[x.loopVar] ?? 0) > place }
+                let above = rest.loopsAbove(c)
                 let map = blockMap(user)
-                let relaxed = Relaxation(inside, of: user, relevant: [], arith)
                 for w in r.block.writes {
                     guard let read = user.block.reads.first(where: { $0.buffer === w.buffer }) else {
                         continue
                     }
-                    let box = relaxed.box(read, map)
+                    // Threads that share the memory share its contents: it holds what all of them read.
+                    let inside = above.filter { x in
+                        (rest.loopAt[x.loopVar] ?? 0) > place || sharesMemory(x, w.buffer)
+                    }
+                    let box = Relaxation(inside, of: user, relevant: [], arith).box(read, map)
                     for (dim, need) in zip(w.region, box) {
                         guard dim.extent.asInt == 1 else {
                             whole.formUnion(variables(dim.min))
@@ -222,7 +229,9 @@ extension Schedule {
     // MARK: reverseComputeAt
 
     /// Moves a consumer under a loop of its producers: each iteration of the loop consumes just what was
-    /// produced in it, after it was produced. The block's own loops are made anew (serial), over that region.
+    /// produced in it, after it was produced. The block's own loops are made anew (serial), over that region. Of memory
+    /// that threads share, each thread consumes what it produced itself; to share that work otherwise, place the block
+    /// outside the loops over threads and bind its own.
     ///
     /// Errors: SCH070 to SCH073 as `computeAt`, SCH075 no producer below the loop, SCH020 to SCH022
     /// dependencies, such as a loop inside the producer's reduction.

@@ -3,6 +3,15 @@ import ApusNode
 import ApusSupport
 import ApusTIR
 
+/// Loop `l` of a reduction once more, around its init: on the same thread or lane, but without the notes that speak of the
+/// statements in the body (pipelines, prefetches), which the init does not have.
+func initLoop(_ l: For, _ variable: Var, _ min: PrimExpr, _ extent: PrimExpr) -> For {
+    let bodyNotes = ["software_pipeline_stage", "software_pipeline_order", "prefetch_scope"]
+    return For(
+        variable, min, extent, l.forKind, body: Evaluate.noOp, threadBinding: l.threadBinding,
+        annotations: bodyNotes.reduce(l.annotations) { $0.removing($1) })
+}
+
 extension Schedule {
     /// Takes the initialisation of a reduction out into a block of its own, right before `loop`; returns it.
     /// The block itself becomes the pure update (its name gets the suffix `_update`, the new one `_init`).
@@ -73,10 +82,7 @@ extension Schedule {
                 let extent = substitute(x.extent, map)
                 map[x.loopVar] = v
                 arith.bind(v, IRRange(min: lo, extent: extent))
-                initLoops.append(
-                    For(
-                        v, lo, extent, x.forKind, body: Evaluate.noOp, threadBinding: x.threadBinding,
-                        annotations: x.annotations))
+                initLoops.append(initLoop(x, v, lo, extent))
             }
             var conditions: [PrimExpr] = []
             for c in conjuncts(r.predicate) {

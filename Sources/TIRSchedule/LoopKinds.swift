@@ -65,8 +65,13 @@ extension Schedule {
         "vthread.y", "vthread.z", "cthread",
     ]
 
-    /// Binds a loop to a hardware thread axis such as `blockIdx.x`. Errors as `parallel`; SCH044: not an
-    /// axis.
+    /// Binds a loop to a hardware thread axis such as `blockIdx.x`.
+    ///
+    /// A loop inside one of the same `threadIdx` axis is shared by the threads of that one, iteration by iteration: it must
+    /// fill shared memory in the same way for all of them (cooperative fetching). What all threads of an axis do alike may
+    /// not change memory in place that they share: each would change it.
+    ///
+    /// Errors as `parallel`; SCH044: not an axis, or one that a loop of the nest has already and cannot share.
     public func bind(_ loop: LoopRV, thread: String) throws {
         try step("bind") {
             let (f, index, at, l) = try locate(loop)
@@ -80,17 +85,6 @@ extension Schedule {
                     "SCH041", "loop \(l.loopVar.name) is already \(l.forKind.rawValue)", l,
                     expected: "a serial loop")
             }
-            // One axis has one extent, and two loops of a nest cannot share it: they would run together.
-            for x in index.loopsAbove(at)
-                + index.entries[at..<index.entries[at].end].compactMap({ $0.stmt as? For })
-            where x !== l && x.threadBinding?.threadTag == thread && !thread.hasPrefix("vthread")
-                && thread != "cthread"
-            {
-                throw failure(
-                    "SCH044", "bind: loop \(x.loopVar.name) of the same nest is bound to \(thread)", l,
-                    expected: "one of " + listed(Schedule.threadTags.filter { $0 != thread })
-                ).marking(x)
-            }
             // Threads of one block may cooperate in a reduction; everything else must be independent.
             if !thread.hasPrefix("threadIdx.") { try requireIndependent(index, at, l, "bind") }
             let binding = IterVar(
@@ -99,7 +93,12 @@ extension Schedule {
             let new = For(
                 l.loopVar, l.min, l.extent, .threadBinding, body: l.body, threadBinding: binding,
                 annotations: l.annotations)
-            commit(f, index.replacing(at, with: new))
+            let function = index.replacing(at, with: new)
+            if hardwareTag(new) != nil {
+                if let problem = threadProblem(StmtIndex(function), thread) { throw problem }
+                functions[f].threaded = true
+            }
+            commit(f, function)
             record("bind", [.loop(loop.id)], [(key: "thread", value: .string(thread))])
         }
     }

@@ -45,7 +45,7 @@ extension Schedule {
                 let (lo, n) = (substitute(x.min, map), substitute(x.extent, map))
                 map[x.loopVar] = v
                 arith.bind(v, IRRange(min: lo, extent: n))
-                fillLoops.append(For(v, lo, n, x.forKind, body: Evaluate.noOp, annotations: x.annotations))
+                fillLoops.append(initLoop(x, v, lo, n))
             }
             var own: [Var: PrimExpr] = [:]
             var iters: [IterVar] = []

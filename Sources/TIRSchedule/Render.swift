@@ -55,7 +55,7 @@ extension Schedule {
         let result: T
         depth += 1
         defer { depth -= 1 }
-        let guarded = depth == 1 && functions.contains { $0.noted }
+        let guarded = depth == 1 && functions.contains { $0.noted || $0.threaded }
         let before = guarded ? (functions, handles, trace) : nil
         do {
             result = try body()

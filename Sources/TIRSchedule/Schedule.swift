@@ -23,6 +23,8 @@ public final class Schedule {
         var nested = false
         /// Whether loops carry notes (pipelines, prefetches) that their bodies must keep fitting.
         var noted = false
+        /// Whether loops run over threads of the hardware, which must stay able to work together.
+        var threaded = false
 
         init(name: String, function: PrimFunc) {
             self.name = name
@@ -37,6 +39,7 @@ public final class Schedule {
                 let notes = (e.stmt as? For)?.annotations
                 return notes?["software_pipeline_stage"] != nil || notes?["prefetch_scope"] != nil
             }
+            threaded = hasThreads(i) && threadProblem(i) == nil
             index = i
         }
     }

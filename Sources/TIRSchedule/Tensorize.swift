@@ -176,6 +176,14 @@ extension Schedule {
                 "SCH098", "tensorize: the body is not loops around one block", r,
                 expected: "\(intrin.description.body)")
         }
+        // Memory of the inner block, such as the views of an intrinsic that is already there, means nothing outside of it.
+        let inner = program.realize.block
+        guard inner.matchBuffers.isEmpty, inner.allocBuffers.isEmpty else {
+            throw failure(
+                "SCH098", "tensorize: `\(inner.name)` has buffers of its own", original,
+                expected: "a block that accesses buffers from outside",
+                actual: listed((inner.matchBuffers.map(\.buffer) + inner.allocBuffers).map(\.name)))
+        }
         let arith = index.arith.copy()
         var map: [Var: PrimExpr] = [:]
         let fits =

@@ -128,9 +128,10 @@ extension TIRPasses {
         lowerOpaqueBlock,
         textureFlatten,
         flattenBuffer,
+        // While memory stands where it belongs: what is allocated in the loop of a virtual thread is its own.
+        injectVirtualThread,
         // A kernel is one nest of loops over blocks and threads.
         unifyThreadBinding,
-        injectVirtualThread,
         hoistIfThenElse,
         loopPartition,
         // A partition by the block leaves threads below its condition.

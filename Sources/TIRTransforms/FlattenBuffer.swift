@@ -50,7 +50,8 @@ private final class Flattener: AnalyzingMutator {
         }
         var sum: PrimExpr = b.elemOffset
         for (i, s) in zip(indices, strides) { sum = sum + i * s }
-        return analyzer.simplify(sum)
+        // What the sum brings together may meet another rule once it is written out.
+        return analyzer.simplify(analyzer.simplify(sum))
     }
 
     override func mutate(_ b: Buffer) -> Buffer { layout(b).buffer }

@@ -42,7 +42,10 @@ private final class AnnotationRemover: StmtExprMutator {
 }
 
 private func doubleBuffered(_ loop: For, _ analyzer: Analyzer, split: Int) throws -> Stmt {
-    guard loop.forKind == .serial || loop.forKind == .unrolled, let body = PipelineBody(loop.body),
+    // A loop with stages of its own overlaps as they say, and gets the versions that takes: its statements must stay those
+    // that the stages speak of.
+    guard loop.annotations["software_pipeline_stage"] == nil,
+        loop.forKind == .serial || loop.forKind == .unrolled, let body = PipelineBody(loop.body),
         !body.buffers.isEmpty, body.statements.count > 1
     else { return loop }
     let own = Set(body.buffers.map(\.data))
@@ -73,7 +76,8 @@ private func doubleBuffered(_ loop: For, _ analyzer: Analyzer, split: Int) throw
 /// `double_buffer_scope = k` writes the buffer `writes[k]`, which is allocated in the body of a loop; that loop gets a
 /// prologue that fills the buffer for the first iteration, turns that fill one half while they use the other, and an
 /// epilogue that uses the last. With `split` > 1 the loop makes that many steps a turn, so that the half is a constant
-/// once simplified. Loops whose statements all belong to the producers stay as they are.
+/// once simplified. Loops whose statements all belong to the producers stay as they are, and so do software pipelines, which
+/// make versions of a buffer themselves.
 ///
 /// Throws TTR021 for an annotation that names no write, TTR022 where an iteration's producer depends on the previous
 /// iteration's user. (TVM's InjectDoubleBuffer; here on blocks, by the machinery of software pipelines.)

@@ -150,6 +150,33 @@ private final class CrossThreadLowerer: StmtExprMutator {
     }
 }
 
+/// Throws TTR054 where a block still reduces over threads: each would update the result without the others.
+private func requireNone(_ s: Stmt) throws {
+    var threads: [Var: String] = [:]
+    var failure: ApusError?
+    func visit(_ s: Stmt) {
+        if let l = s as? For, let tag = hardwareTag(l) {
+            threads[l.loopVar] = tag
+            if let t = l.threadBinding?.variable { threads[t] = tag }
+        }
+        if let r = s as? BlockRealize {
+            for (v, e) in zip(r.block.iterVars, r.iterValues)
+            where v.iterType == .commReduce && failure == nil {
+                guard uses(e, Set(threads.keys)) else { continue }
+                failure = ApusError(
+                    "TTR054", "a reduction across threads whose loops are not directly inside each other",
+                    at: ["block: \(r.block.name)"],
+                    expected: "one nest from the reduction's outermost loop to the block, which has its init",
+                    actual: "\(v.variable.name) = \(e)",
+                    hint: "rfactor the loop over threads, or fetch outside of it")
+            }
+        }
+        forEachChild(of: s, expr: { _ in }, stmt: { visit($0) })
+    }
+    withLargeStack { visit(s) }
+    if let failure { throw failure }
+}
+
 /// Turns a reduction block with a reduction axis bound to `threadIdx` into what threads can do: each accumulates its
 /// part in memory of its own, `thread_allreduce` combines the parts, and the first thread of the reduction writes the
 /// result. Serial reduction loops stay within the threads; other loops of the nest move outside of them.
@@ -162,6 +189,9 @@ public func lowerCrossThreadReduction(_ f: PrimFunc) throws -> PrimFunc {
     return try f.rewritingBody { body throws(ApusError) -> Stmt in
         let new = m.mutate(body)
         if let failure = m.failure { throw failure }
+        do { try requireNone(new) } catch {
+            throw error as? ApusError ?? ApusError("TTR054", "\(error)")
+        }
         return new
     }
 }

@@ -5,44 +5,123 @@ import ApusRuntime
 import ApusSupport
 import ApusTIR
 
-/// The memory that a statement accesses, by data pointer, with the indices of each access.
+/// The memory that a statement accesses, by data pointer.
 struct AccessSummary {
-    var reads: [Var: [[PrimExpr]]] = [:]
-    var writes: [Var: [[PrimExpr]]] = [:]
+    var reads: [Var: [(buffer: Buffer, access: LoopAccess)]] = [:]
+    var writes: [Var: [(buffer: Buffer, access: LoopAccess)]] = [:]
     /// Pointers handed on: accessed in an unknown way. A call with effects counts as access of `world`.
     var opaque: Set<Var> = []
     /// What calls with effects change besides the memory they are given.
     static let world = Var("world", dtype: .handle)
 
     init(_ s: Stmt) {
-        var reads: [Var: [[PrimExpr]]] = [:]
-        var writes: [Var: [[PrimExpr]]] = [:]
-        var opaque: Set<Var> = []
-        postOrderVisit(
-            s,
-            expr: { e in
-                if let l = e as? BufferLoad { reads[l.buffer.data, default: []].append(l.indices) }
-                if e.kind == .variable, e.dtype.isHandle { opaque.insert(unsafeDowncast(e, to: Var.self)) }
-                guard let c = e as? Call else { return }
-                if c.name == "tir.address_of", let l = c.args.first as? BufferLoad {
-                    opaque.insert(l.buffer.data)
-                }
-                if effect(of: c) == .updateState, c.name != "tir.prefetch" {
-                    opaque.insert(AccessSummary.world)
-                }
-            },
-            stmt: { x in
-                if let w = x as? BufferStore { writes[w.buffer.data, default: []].append(w.indices) }
-            })
-        self.reads = reads
-        self.writes = writes
-        self.opaque = opaque
+        let collector = AccessCollector()
+        collector.visit(s)
+        reads = collector.reads
+        writes = collector.writes
+        opaque = collector.opaque
     }
 
     func touches(_ v: Var) -> Bool { reads[v] != nil || writes[v] != nil || opaque.contains(v) }
     func changes(_ v: Var) -> Bool { writes[v] != nil || opaque.contains(v) }
     /// In no order that matters for determinism: callers only ask whether there is one.
     var all: Set<Var> { Set(reads.keys).union(writes.keys).union(opaque) }
+}
+
+/// Collects accesses with the loops and conditions around them.
+private final class AccessCollector: StmtExprVisitor {
+    private(set) var reads: [Var: [(buffer: Buffer, access: LoopAccess)]] = [:]
+    private(set) var writes: [Var: [(buffer: Buffer, access: LoopAccess)]] = [:]
+    private(set) var opaque: Set<Var> = []
+    private var loops: [(variable: Var, range: IRRange)] = []
+    private var conditions: [PrimExpr] = []
+    /// Values of names and of block variables.
+    private var values: [Var: PrimExpr] = [:]
+    /// Variables whose values follow from memory.
+    private var unknown: Set<Var> = []
+
+    /// `e` in terms of loops, nil where it follows from memory.
+    private func known(_ e: PrimExpr) -> PrimExpr? {
+        let plain = values.isEmpty ? e : substitute(e, values)
+        return touchesState(plain) || uses(plain, unknown) ? nil : plain
+    }
+
+    private func define(_ v: Var, _ e: PrimExpr) {
+        if let value = known(e), v.dtype.isInteger { values[v] = value } else { unknown.insert(v) }
+    }
+
+    private func access(_ indices: [PrimExpr]) -> LoopAccess {
+        LoopAccess(
+            box: indices.map { i in
+                guard i.dtype.isScalar, let i = known(i) else { return nil }
+                return IRRange(min: i, extent: IntImm(1))
+            }, loops: loops, conditions: conditions)
+    }
+
+    override func visit(_ e: PrimExpr) {
+        switch e.kind {
+        case .bufferLoad:
+            let l = unsafeDowncast(e, to: BufferLoad.self)
+            reads[l.buffer.data, default: []].append((buffer: l.buffer, access: access(l.indices)))
+        case .variable: if e.dtype.isHandle { opaque.insert(unsafeDowncast(e, to: Var.self)) }
+        case .let:
+            let l = unsafeDowncast(e, to: Let.self)
+            define(l.variable, l.value)
+        case .call:
+            let c = unsafeDowncast(e, to: Call.self)
+            if c.name == "tir.address_of", let l = c.args.first as? BufferLoad {
+                opaque.insert(l.buffer.data)
+            }
+            if effect(of: c) == .updateState, c.name != "tir.prefetch" { opaque.insert(AccessSummary.world) }
+        default: break
+        }
+        visitChildren(of: e)
+    }
+
+    private func under(_ c: PrimExpr, _ body: () -> Void) {
+        let before = conditions.count
+        if let c = known(c), !c.isTrue { conditions.append(c) }
+        body()
+        conditions.removeLast(conditions.count - before)
+    }
+
+    override func visit(_ s: Stmt) {
+        switch s.stmtKind {
+        case .bufferStore:
+            let w = unsafeDowncast(s, to: BufferStore.self)
+            writes[w.buffer.data, default: []].append((buffer: w.buffer, access: access(w.indices)))
+            visitChildren(of: s)
+        case .forLoop:
+            let l = unsafeDowncast(s, to: For.self)
+            visit(l.min)
+            visit(l.extent)
+            guard let lo = known(l.min), let n = known(l.extent) else {
+                unknown.insert(l.loopVar)
+                visit(l.body)
+                return
+            }
+            loops.append((variable: l.loopVar, range: IRRange(min: lo, extent: n)))
+            visit(l.body)
+            loops.removeLast()
+        case .letStmt:
+            let l = unsafeDowncast(s, to: LetStmt.self)
+            visit(l.value)
+            define(l.variable, l.value)
+            visit(l.body)
+        case .ifThenElse:
+            let i = unsafeDowncast(s, to: IfThenElse.self)
+            visit(i.condition)
+            under(i.condition) { visit(i.thenCase) }
+            if let e = i.elseCase { under(not(i.condition)) { visit(e) } }
+        case .blockRealize:
+            let r = unsafeDowncast(s, to: BlockRealize.self)
+            for e in r.iterValues { visit(e) }
+            visit(r.predicate)
+            for (v, e) in zip(r.block.iterVars, r.iterValues) { define(v.variable, e) }
+            under(r.predicate) { visit(r.block) }
+        default: visitChildren(of: s)
+        }
+    }
 }
 
 /// A loop whose body is a list of statements with memory that lives for one iteration.
@@ -115,11 +194,13 @@ final class LoopPipeliner {
                     if a < b, stages[a] > stages[b] || (stages[a] == stages[b] && order[a] > order[b]) {
                         throw reversed(a, b, v, "in one iteration")
                     }
-                    // b of an iteration, then a of the next: must stay that way where they share memory.
-                    if own.contains(v) || iterationsAreApart(v) { continue }
+                    // b of an iteration, then a of a later one: must stay that way where they share memory.
+                    if own.contains(v) { continue }
+                    // How many iterations later a would still come too early.
                     let late = stages[b] - stages[a]
-                    if late > 1 || (late == 1 && order[b] > order[a]) {
-                        throw reversed(b, a, v, "of the next iteration")
+                    let distance = order[b] > order[a] ? late : late - 1
+                    if distance > 0, !iterationsAreApart(v, b, a, distance) {
+                        throw reversed(b, a, v, "of a later iteration")
                     }
                 }
             }
@@ -134,46 +215,27 @@ final class LoopPipeliner {
             actual: "stages \(stages)")
     }
 
-    /// Whether each iteration accesses elements of its own: one dimension is the loop variable times a constant plus
-    /// the same in all accesses.
-    private func iterationsAreApart(_ v: Var) -> Bool {
-        var accesses: [[PrimExpr]] = []
-        for s in summaries {
-            if s.opaque.contains(v) { return false }
-            accesses += (s.reads[v] ?? []) + (s.writes[v] ?? [])
-        }
-        guard let first = accesses.first else { return true }
-        for d in first.indices {
-            guard first[d].dtype == .index,
-                let (k, rest) = analyzer.linearCoefficient(first[d], of: loop.loopVar), k != 0,
-                !definesAny(rest)
-            else { continue }
-            let same = accesses.allSatisfy { i in
-                guard d < i.count, i[d].dtype == .index,
-                    let (k2, r2) = analyzer.linearCoefficient(i[d], of: loop.loopVar)
-                else { return false }
-                return k2 == k && analyzer.canProveEqual(r2, rest)
+    /// Whether statement `b` shares no element of memory `v` with statement `a` of the next `distance` iterations, as far
+    /// as one of them changes it.
+    private func iterationsAreApart(_ v: Var, _ b: Int, _ a: Int, _ distance: Int) -> Bool {
+        if let n = loop.extent.asInt, n <= 1 { return true }
+        let (x, y) = (summaries[b], summaries[a])
+        if x.opaque.contains(v) || y.opaque.contains(v) { return false }
+        func apart(
+            _ p: [(buffer: Buffer, access: LoopAccess)]?, _ q: [(buffer: Buffer, access: LoopAccess)]?
+        ) -> Bool {
+            (p ?? []).allSatisfy { p in
+                (q ?? []).allSatisfy { q in
+                    p.buffer === q.buffer
+                        && analyzer.iterationsAreApart(
+                            p.access, q.access, loop: loop.loopVar, range: interval(of: loop),
+                            distance: distance, shape: p.buffer.shape)
+                }
             }
-            if same { return true }
         }
-        return false
+        return apart(x.writes[v], y.writes[v]) && apart(x.writes[v], y.reads[v])
+            && apart(x.reads[v], y.writes[v])
     }
-
-    /// Variables defined inside of the loop.
-    private lazy var inner: Set<Var> = {
-        var found: Set<Var> = []
-        for s in body.statements {
-            postOrderVisit(
-                s, expr: { e in if let l = e as? Let { found.insert(l.variable) } },
-                stmt: { x in
-                    if let f = x as? For { found.insert(f.loopVar) }
-                    if let l = x as? LetStmt { found.insert(l.variable) }
-                    if let b = x as? Block { for i in b.iterVars { found.insert(i.variable) } }
-                })
-        }
-        return found
-    }()
-    private func definesAny(_ e: PrimExpr) -> Bool { uses(e, inner) || touchesState(e) }
 
     // MARK: Versions
 

@@ -144,7 +144,48 @@ private final class RegionUnifier: StmtExprMutator {
         let body = mutate(loop.body)
         open.removeLast()
         let all = sameExpr(loop.extent, a.extent) || analyzer.canProveEqual(loop.extent, a.extent)
-        return all ? body : IfThenElse(index .< mutate(loop.extent), body)
+        return all ? body : only(index .< mutate(loop.extent), body, loop, [a.loop.loopVar])
+    }
+
+    /// The first thing that is wrong with the body.
+    private(set) var failure: ApusError?
+
+    /// `s` where `condition` holds, which tells threads apart. Threads combine values together, all of them: those for
+    /// which it does not hold take part with the neutral value.
+    private func only(_ condition: PrimExpr, _ s: Stmt, _ loop: For, _ varying: Set<Var>) -> Stmt {
+        var combines = false
+        postOrderVisit(s, expr: { if ($0 as? Call)?.name == "tir.thread_allreduce" { combines = true } })
+        if !combines { return IfThenElse(condition, s) }
+        func inside(_ b: Stmt) -> Stmt { only(condition, b, loop, varying) }
+        switch s.stmtKind {
+        case .seq: return SeqStmt.flat(unsafeDowncast(s, to: SeqStmt.self).stmts.map(inside))
+        case .allocate:
+            let a = unsafeDowncast(s, to: Allocate.self)
+            return Allocate(a.buffer, inside(a.body))
+        case .attr:
+            let a = unsafeDowncast(s, to: AttrStmt.self)
+            return AttrStmt(a.node, a.key, a.value, inside(a.body))
+        case .forLoop:
+            let l = unsafeDowncast(s, to: For.self)
+            if !uses(l.min, varying), !uses(l.extent, varying) { return l.with(body: inside(l.body)) }
+        case .evaluate:
+            let e = unsafeDowncast(s, to: Evaluate.self).value
+            if let c = e as? Call, c.name == "tir.thread_allreduce", let n = c.args.first?.asInt,
+                c.args.indices.contains(n + 1)
+            {
+                var args = c.args
+                args[n + 1] = and(args[n + 1], condition)
+                return Evaluate(intrinsic("thread_allreduce", c.dtype, args))
+            }
+        default: break
+        }
+        failure =
+            failure
+            ?? ApusError(
+                "TTR050", "threads combine values where not all threads of the axis are",
+                at: ["loop: \(loop.loopVar.name)"], expected: "a loop of as many threads as the kernel has",
+                actual: "\(loop.extent)")
+        return s
     }
 
     /// A statement that stands outside of the loops of some axes runs once for all threads of these: by their first.
@@ -175,7 +216,9 @@ private final class Unifier: KernelMutator {
         if nest.isCanonical { return root }
         let region = RegionUnifier(analyzer)
         try region.collect(root)
-        return region.launch(region.mutate(root))
+        let body = region.mutate(root)
+        if let failure = region.failure { throw failure }
+        return region.launch(body)
     }
 }
 
@@ -185,7 +228,7 @@ private final class Unifier: KernelMutator {
 /// A loop of fewer threads than its axis has elsewhere is guarded; a statement outside of the loops of an axis runs in
 /// the first thread of it only, or in every thread where it writes a thread's own memory. What threads hand to each
 /// other through shared memory then needs barriers: see `threadSync`. Needs: no blocks. Throws TTR050 for loops of one
-/// axis whose extents differ and are not constants, TTR051 for extents that depend on the kernel's own variables.
+/// axis whose extents differ and are not constants, or a reduction across threads that not all of them reach, TTR051 for extents that depend on the kernel's own variables.
 ///
 /// Source of the idea: TVM's UnifyThreadBinding; the guards are ours.
 public func unifyThreadBinding(_ f: PrimFunc) throws -> PrimFunc { try Unifier(shapeAnalyzer(f)).run(f) }

@@ -76,7 +76,7 @@ public struct RandomSchedule {
         "unannotate", "pragma", "prefetch", "doubleBuffer", "softwarePipeline", "storageAlign", "setScope",
         "decomposeReduction", "computeAt", "reverseComputeAt", "setStorePredicate", "split", "fuse",
         "enterPostproc",
-        "blockize", "tensorize", "tensorize",
+        "blockize", "tensorize", "tensorize", "fetch", "fetch", "bind.cooperative",
     ]
 
     private mutating func step(_ s: Schedule, _ kind: String) throws {
@@ -244,6 +244,13 @@ public struct RandomSchedule {
         case "bind":
             guard options.threads else { throw Refused.notApplicable }
             try s.bind(pick(loops), thread: pick(["blockIdx.x", "blockIdx.y", "threadIdx.x", "threadIdx.y"]))
+        case "bind.cooperative":
+            guard options.threads else { throw Refused.notApplicable }
+            let tags = try loops.compactMap { try s.get($0).threadBinding?.threadTag }
+            try s.bind(pick(loops), thread: pick(tags.filter { $0.hasPrefix("threadIdx") }))
+        case "fetch":
+            guard options.threads else { throw Refused.notApplicable }
+            try fetch(s, b, loops)
         case "bind.vthread":
             try s.bind(pick(loops), thread: pick(["vthread", "vthread.x", "cthread"]))
         case "annotate":
@@ -265,6 +272,36 @@ public struct RandomSchedule {
             }
             try s.softwarePipeline(l, stages: stages, order: Array(0..<n))
         default: throw Refused.notApplicable
+        }
+    }
+
+    /// Threads that read a block's input from memory that they fill together.
+    private mutating func fetch(_ s: Schedule, _ b: BlockRV, _ loops: [LoopRV]) throws {
+        let copy = try s.cacheRead(b, random.below(max(1, try s.get(b).reads.count)), "shared")
+        var bound: [(tag: String, extent: Int)] = []
+        for (l, tag) in zip(loops.shuffled(using: &random), ["threadIdx.x", "threadIdx.y"])
+        where random.below(4) > 0 {
+            let n = try s.get(l).extent.asInt ?? 1
+            do {
+                try s.bind(l, thread: tag)
+                bound.append((tag: tag, extent: n))
+            } catch is ApusError {}
+        }
+        try s.computeAt(copy, pick(loops))
+        var own = Array(try s.getLoops(copy).filter { l in !loops.contains { $0.id == l.id } })
+        let shared = try Set(loops.map { try s.get($0).loopVar })
+        own = try own.filter { try !shared.contains(s.get($0).loopVar) }
+        if own.count > 1, random.below(2) == 0 { own = [try s.fuse(own)] }
+        for (tag, n) in bound where random.below(4) > 0 {
+            guard let l = own.last else { break }
+            own.removeLast()
+            if random.below(3) == 0 {
+                try s.bind(l, thread: tag)
+            } else {
+                let parts = try s.split(l, factors: [nil, n])
+                own.append(parts[0])
+                try s.bind(parts[1], thread: tag)
+            }
         }
     }
 

@@ -19,6 +19,11 @@ private struct RandomProgram {
         let n = 1 + self.random.below(9)
         tensors = [te.placeholder([m, n], name: "X"), te.placeholder([n], name: "Y")]
         for i in 0..<(2 + self.random.below(4)) { add("S\(i)") }
+        // Every draw may be a stage that the shapes do not allow: a program without a result is none.
+        if tensors.count == 2 {
+            let x = tensors[0]
+            tensors.append(te.compute([m, n], name: "S") { i, j in x[i, j] + 1 })
+        }
     }
 
     mutating func matrix() -> Tensor? {
@@ -101,6 +106,8 @@ private struct RandomCalls {
     let s: TESchedule
     /// Axes that were axes once.
     var old: [IterVar] = []
+    /// What was called, for the message of a failure.
+    var history: [String] = []
 
     mutating func stage() -> Stage? { random.pick(s.stages) }
 
@@ -114,7 +121,9 @@ private struct RandomCalls {
     mutating func call() {
         guard let st = stage() else { return }
         old.append(contentsOf: st.leafIterVars)
-        switch random.below(20) {
+        let kind = random.below(20)
+        history.append("\(kind): \(st.op.name)")
+        switch kind {
         case 0, 1: if let a = axis(st) { st.split(a, factor: factor()) }
         case 2: if let a = axis(st) { st.split(a, nparts: factor()) }
         case 3, 4:
@@ -186,8 +195,11 @@ private struct RandomCalls {
                     good = calls.s.copy()
                 } catch let e as ApusError {
                     refused += 1
-                    #expect(!e.code.isEmpty && !e.context.isEmpty, "seed \(seed): \(e)")
+                    #expect(
+                        !e.code.isEmpty && !e.context.isEmpty, "seed \(seed): \(e)\n\(calls.history)")
+                    let history = calls.history.dropLast()
                     calls = RandomCalls(random: calls.random, s: before)
+                    calls.history = Array(history)
                 }
             }
             do {
@@ -195,7 +207,7 @@ private struct RandomCalls {
                 try verifyWellFormed(f)
                 if let d = try difference(plain, f, seed: seed, tolerance: 1e-3) {
                     differences += 1
-                    Issue.record("seed \(seed): \(d)\n\(f)\n\(plain)")
+                    Issue.record("seed \(seed): \(d)\n\(calls.history)\n\(f)\n\(plain)")
                 }
             } catch {
                 differences += 1

@@ -144,6 +144,17 @@ private func cumulative(_ m: Int, _ n: Int) -> (x: Tensor, result: Tensor, updat
         #expect(try run([last], [(p.x, x)])[0].toArray(Float.self) == [24, 32])
     }
 
+    @Test func aScanIsNotComputedWithinItsOwnStep() throws {
+        let x = te.placeholder([4, 2], name: "X")
+        let state = te.placeholder([4, 2], name: "state")
+        let initial = te.compute([1, 2], name: "init") { _, i in x[0, i] }
+        let update = te.compute([4, 2], name: "update") { t, i in state[t - 1, i] + x[t, i] }
+        let r = te.scan(initial, update, state)
+        let s = te.createSchedule(r)
+        s[r].computeAt(s[update], update.axis[1])
+        #expect(errorCode { try s.check() } == "TE036")
+    }
+
     @Test func whatDoesNotFitIsNamed() throws {
         let x = te.placeholder([4, 2], name: "X")
         let state = te.placeholder([4, 2], name: "state")

@@ -18,13 +18,14 @@ struct ScheduleFuzz {
         var failures = 0
         var counts: [String: (tried: Int, accepted: Int)] = [:]
         var refusals: [String: Int] = [:]
+        var devices = DeviceCounts()
         while let seed = run.next() {
             let problem = try withLargeStack { () throws -> String? in
                 var generator = ProgramGenerator(seed: seed)
                 let program = try generator.next()
                 let options = RandomSchedule.Options(debugLevel: seed % 16 == 0 ? .exhaustive : .verify)
                 var random = RandomSchedule(seed: seed, options: options)
-                let problem = Self.problem(program, seed, &random)
+                let problem = Self.problem(program, seed, &random, &devices)
                 for (k, c) in random.counts {
                     counts[k, default: (tried: 0, accepted: 0)].tried += c.tried
                     counts[k, default: (tried: 0, accepted: 0)].accepted += c.accepted
@@ -43,10 +44,25 @@ struct ScheduleFuzz {
         run.finish(differences: failures, "accepted: " + accepted.joined(separator: ", "))
         let refused = refusals.keys.sorted().map { "\($0) \(refusals[$0] ?? 0)" }
         print("fuzz schedule.interpreter refused: " + refused.joined(separator: ", "))
+        print("fuzz schedule.interpreter \(devices)")
         #expect(failures == 0)
     }
 
-    static func problem(_ program: FuzzProgram, _ seed: UInt64, _ random: inout RandomSchedule) -> String? {
+    /// How many schedules with threads became kernels, of which with barriers, and why others did not.
+    struct DeviceCounts: CustomStringConvertible {
+        var kernels = 0
+        var barriers = 0
+        var refusals: [String: Int] = [:]
+        var description: String {
+            let refused = refusals.keys.sorted().map { "\($0) \(refusals[$0] ?? 0)" }
+            return "kernels \(kernels), with barriers \(barriers), refused: "
+                + refused.joined(separator: ", ")
+        }
+    }
+
+    static func problem(
+        _ program: FuzzProgram, _ seed: UInt64, _ random: inout RandomSchedule, _ devices: inout DeviceCounts
+    ) -> String? {
         var text = "\(program.name)"
         do {
             let s = try random.run(program.function, seed: seed)
@@ -71,7 +87,23 @@ struct ScheduleFuzz {
             if !structuralEqual(short.function, s.function) {
                 return "the simplified replay differs\n\(text)"
             }
-            if !hasThreads(s.function) {
+            if hasThreads(s.function) {
+                let m: IRModule
+                do { m = try deviceLowered(s.function) } catch let e as ApusError {
+                    // A device cannot run every schedule that loops can.
+                    devices.refusals[e.code, default: 0] += 1
+                    return e.code.hasPrefix("TTR") ? nil : "\(e)\n\(text)"
+                }
+                devices.kernels += 1
+                if "\(m)".contains("T.tvm_storage_sync") || "\(m)".contains("storage_sync") {
+                    devices.barriers += 1
+                }
+                let low = try program.arguments(seed: seed)
+                do { try runOnThreads(m, low) } catch { return "on threads, \(error)\n\(text)\n\(m)" }
+                if let d = try program.difference(expected, low) {
+                    return "on threads, \(d)\n\(text)\n\(m)"
+                }
+            } else {
                 let lowered = try lower(s.function)
                 let low = try program.arguments(seed: seed)
                 try TIRInterpreter.run(lowered, low)

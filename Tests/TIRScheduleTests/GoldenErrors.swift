@@ -1742,7 +1742,7 @@ func goldenError(_ name: String) -> String {
             """#
     case "one axis twice in a nest":
         return #"""
-            error[SCH044]: bind: loop i of the same nest is bound to blockIdx.x
+            error[SCH044]: bind: loop i of the same nest is bound to blockIdx.x: loop j cannot share its iterations
               at: primitive: bind
               expected: one of blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z, vthread, vthread.x, vthread.y, vthread.z, cthread
               note: in the function
@@ -1750,16 +1750,145 @@ func goldenError(_ name: String) -> String {
             def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
                 with T.block("root"):
                     for i in T.thread_binding(6, thread="blockIdx.x"):
-                        ^
-                        for j, r0 in T.grid(7, 5):
+                        for j in T.thread_binding(7, thread="blockIdx.x"):
                             ^
+                            for r0 in range(5):
+                                with T.block("C"):
+                                    vi, vj, vr0 = T.axis.remap("SSR", [i, j, r0])
+                                    T.reads(A[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+              hint: threads share the iterations of a loop that fills shared memory for all of them: computeAt under the bound loop makes one
+            """#
+    case "threads cannot share iterations that differ":
+        return #"""
+            error[SCH044]: bind: loop j of the same nest is bound to threadIdx.x: `C` is not the same for each of its threads
+              at: primitive: bind
+              expected: one of blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.y, threadIdx.z, vthread, vthread.x, vthread.y, vthread.z, cthread
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    for j in T.thread_binding(7, thread="threadIdx.x"):
+                        for i in T.thread_binding(6, thread="threadIdx.x"):
+                            for r0 in range(5):
+                                with T.block("C"):
+                                             ^^^
+                                    vi, vj, vr0 = T.axis.remap("SSR", [i, j, r0])
+                                    T.reads(A[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+              hint: threads share the iterations of a loop that fills shared memory for all of them: computeAt under the bound loop makes one
+            """#
+    case "threads that all update one memory":
+        return #"""
+            error[SCH040]: each thread of threadIdx.x would update the same elements of sum in `sum`
+              at: primitive: bind
+              expected: memory of a thread's own, or a block that runs over loop j
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((5, 6), "float32", align=64), out: T.Buffer((5, 6), "float32", align=64)):
+                with T.block("root"):
+                    mx = T.alloc_buffer((5,), "float32")
+                    ex = T.alloc_buffer((5, 6), "float32")
+                    sum = T.alloc_buffer((5,), "float32")
+                    for i, r0 in T.grid(5, 6):
+                        with T.block("mx"):
+                            vi, vr0 = T.axis.remap("SR", [i, r0])
+                            T.reads(A[vi, vr0])
+                            T.writes(mx[vi])
+                            with T.init():
+                                mx[vi] = T.float32("-inf")
+                            mx[vi] = T.max(mx[vi], A[vi, vr0])
+                    for i, j in T.grid(5, 6):
+                        with T.block("ex"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            T.reads(A[vi, vj], mx[vi])
+                            T.writes(ex[vi, vj])
+                            ex[vi, vj] = T.exp(A[vi, vj] - mx[vi])
+                    for i in range(5):
+                        for j in T.thread_binding(6, thread="threadIdx.x"):
+                            ^
+                            for ax0 in range(6):
+                                with T.block("sum"):
+                                             ^^^^^
+                                    vi, vr0 = T.axis.remap("SR", [i, ax0])
+                                    T.reads(ex[vi, vr0])
+                                    T.writes(sum[vi])
+                                    with T.init():
+                                        sum[vi] = T.float32(0.0)
+                                    sum[vi] = sum[vi] + ex[vi, vr0]
+                            with T.block("out"):
+                                vi, vj = T.axis.remap("SS", [i, j])
+                                T.reads(ex[vi, vj], sum[vi])
+                                T.writes(out[vi, vj])
+                                out[vi, vj] = ex[vi, vj] / sum[vi]
+              hint: setScope local, or computeAt outside of the loop
+            """#
+    case "more iterations than threads that share them":
+        return #"""
+            error[SCH044]: bind: loop i_1 of the same nest is bound to threadIdx.x: there is no thread for each iteration of ax1
+              at: primitive: bind
+              expected: one of blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.y, threadIdx.z, vthread, vthread.x, vthread.y, vthread.z, cthread
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    A_shared = T.alloc_buffer((6, 5), "float32", scope="shared")
+                    for i_0 in range(2):
+                        for i_1 in T.thread_binding(3, thread="threadIdx.x"):
+                            for ax0 in range(3):
+                                for ax1 in T.thread_binding(5, thread="threadIdx.x"):
+                                    ^^^
+                                    with T.block("A_shared"):
+                                        v0 = T.axis.spatial(6, i_0 * 3 + ax0)
+                                        v1 = T.axis.remap("S", [ax1])
+                                        T.reads(A[v0, v1])
+                                        T.writes(A_shared[v0, v1])
+                                        A_shared[v0, v1] = A[v0, v1]
+                            for j, r0 in T.grid(7, 5):
+                                with T.block("C"):
+                                    vi = T.axis.spatial(6, i_0 * 3 + i_1)
+                                    vj, vr0 = T.axis.remap("SR", [j, r0])
+                                    T.reads(A_shared[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A_shared[vi, vr0] * B[vr0, vj]
+              hint: threads share the iterations of a loop that fills shared memory for all of them: computeAt under the bound loop makes one
+            """#
+    case "threads cannot share memory of their own":
+        return #"""
+            error[SCH044]: bind: loop i of the same nest is bound to threadIdx.x: what `B_local` writes is not in shared memory, where all of its threads see it
+              at: primitive: bind
+              expected: one of blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.y, threadIdx.z, vthread, vthread.x, vthread.y, vthread.z, cthread
+              note: in the function
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    B_local = T.alloc_buffer((5, 7), "float32", scope="local")
+                    for i in T.thread_binding(6, thread="threadIdx.x"):
+                        for ax0 in T.thread_binding(5, thread="threadIdx.x"):
+                            for ax1 in range(7):
+                                with T.block("B_local"):
+                                             ^^^^^^^^^
+                                    v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                                    T.reads(B[v0, v1])
+                                    T.writes(B_local[v0, v1])
+                                    B_local[v0, v1] = B[v0, v1]
+                        for j, r0 in T.grid(7, 5):
                             with T.block("C"):
                                 vi, vj, vr0 = T.axis.remap("SSR", [i, j, r0])
-                                T.reads(A[vi, vr0], B[vr0, vj])
+                                T.reads(A[vi, vr0], B_local[vr0, vj])
                                 T.writes(C[vi, vj])
                                 with T.init():
                                     C[vi, vj] = T.float32(0.0)
-                                C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
+                                C[vi, vj] = C[vi, vj] + A[vi, vr0] * B_local[vr0, vj]
+              hint: threads share the iterations of a loop that fills shared memory for all of them: computeAt under the bound loop makes one
             """#
     case "parallel loose statements":
         return #"""

@@ -1916,6 +1916,59 @@ func golden(_ name: String) -> String {
                                     C[vi, vj] = C[vi, vj] + A[vi, vr0] * B[vr0, vj]
 
             """#
+    case "threads fetch together":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    A_shared = T.alloc_buffer((6, 5), "float32", scope="shared")
+                    for i_0 in T.thread_binding(2, thread="blockIdx.x"):
+                        for i_1 in T.thread_binding(3, thread="threadIdx.x"):
+                            for ax0 in T.thread_binding(3, thread="threadIdx.x"):
+                                for ax1 in range(5):
+                                    with T.block("A_shared"):
+                                        v0 = T.axis.spatial(6, i_0 * 3 + ax0)
+                                        v1 = T.axis.remap("S", [ax1])
+                                        T.reads(A[v0, v1])
+                                        T.writes(A_shared[v0, v1])
+                                        A_shared[v0, v1] = A[v0, v1]
+                            for j, r0 in T.grid(7, 5):
+                                with T.block("C"):
+                                    vi = T.axis.spatial(6, i_0 * 3 + i_1)
+                                    vj, vr0 = T.axis.remap("SR", [j, r0])
+                                    T.reads(A_shared[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A_shared[vi, vr0] * B[vr0, vj]
+
+            """#
+    case "each thread fetches its own":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 5), "float32", align=64), B: T.Buffer((5, 7), "float32", align=64), C: T.Buffer((6, 7), "float32", align=64)):
+                with T.block("root"):
+                    A_local = T.alloc_buffer((6, 5), "float32", scope="local")
+                    for i_0 in T.thread_binding(2, thread="blockIdx.x"):
+                        for i_1 in T.thread_binding(3, thread="threadIdx.x"):
+                            for ax0 in range(5):
+                                with T.block("A_local"):
+                                    v0 = T.axis.spatial(6, i_0 * 3 + i_1)
+                                    v1 = T.axis.remap("S", [ax0])
+                                    T.reads(A[v0, v1])
+                                    T.writes(A_local[v0, v1])
+                                    A_local[v0, v1] = A[v0, v1]
+                            for j, r0 in T.grid(7, 5):
+                                with T.block("C"):
+                                    vi = T.axis.spatial(6, i_0 * 3 + i_1)
+                                    vj, vr0 = T.axis.remap("SR", [j, r0])
+                                    T.reads(A_local[vi, vr0], B[vr0, vj])
+                                    T.writes(C[vi, vj])
+                                    with T.init():
+                                        C[vi, vj] = T.float32(0.0)
+                                    C[vi, vj] = C[vi, vj] + A_local[vi, vr0] * B[vr0, vj]
+
+            """#
     case "rfactor at the first axis":
         return #"""
             @T.prim_func

@@ -147,6 +147,27 @@ private let annotationCases: [Case] = {
             try s.bind(x[1], thread: "vthread.x")
             try s.bind(x[0], thread: "blockIdx.x")
         })
+    all.append(
+        Case(name: "threads fetch together", program: { Programs.matmul() }) { s in
+            let c = try s.getBlock("C")
+            let fetch = try s.cacheRead(c, 0, "shared")
+            let l = try s.getLoops(c)
+            let x = try s.split(l[0], factors: [nil, 3])
+            try s.bind(x[0], thread: "blockIdx.x")
+            try s.bind(x[1], thread: "threadIdx.x")
+            try s.computeAt(fetch, x[1])
+            try s.bind(s.getLoops(fetch)[2], thread: "threadIdx.x")
+        })
+    all.append(
+        Case(name: "each thread fetches its own", program: { Programs.matmul() }) { s in
+            let c = try s.getBlock("C")
+            let fetch = try s.cacheRead(c, 0, "local")
+            let l = try s.getLoops(c)
+            let x = try s.split(l[0], factors: [nil, 3])
+            try s.bind(x[0], thread: "blockIdx.x")
+            try s.bind(x[1], thread: "threadIdx.x")
+            try s.computeAt(fetch, x[1])
+        })
     return all
 }()
 

@@ -105,6 +105,34 @@ private let loopRefusals: [Refusal] = [
         try s.bind(l[0], thread: "blockIdx.x")
         try s.bind(l[1], thread: "blockIdx.x")
     },
+    refusal("threads cannot share iterations that differ", "SCH044", Programs.matmul()) { s in
+        let l = try s.getLoops(s.getBlock("C"))
+        try s.reorder([l[1], l[0]])
+        try s.bind(l[1], thread: "threadIdx.x")
+        try s.bind(l[0], thread: "threadIdx.x")
+    },
+    refusal("threads that all update one memory", "SCH040", Programs.softmax()) { s in
+        let sum = try s.getBlock("sum")
+        let l = try s.getLoops(s.getBlock("out"))
+        try s.computeAt(sum, l[1])
+        try s.bind(l[1], thread: "threadIdx.x")
+    },
+    refusal("more iterations than threads that share them", "SCH044", Programs.matmul()) { s in
+        let c = try s.getBlock("C")
+        let fetch = try s.cacheRead(c, 0, "shared")
+        let i = try s.getLoops(c)[0]
+        try s.bind(s.split(i, factors: [nil, 3])[1], thread: "threadIdx.x")
+        try s.computeAt(fetch, s.getLoops(c)[1])
+        try s.bind(s.getLoops(fetch)[3], thread: "threadIdx.x")
+    },
+    refusal("threads cannot share memory of their own", "SCH044", Programs.matmul()) { s in
+        let c = try s.getBlock("C")
+        let fetch = try s.cacheRead(c, 1, "local")
+        let i = try s.getLoops(c)[0]
+        try s.computeAt(fetch, i)
+        try s.bind(i, thread: "threadIdx.x")
+        try s.bind(s.getLoops(fetch)[1], thread: "threadIdx.x")
+    },
     refusal("parallel loose statements", "SCH040", triangular(loose: true)) { s in
         try s.parallel(s.getLoops(s.getBlock("fill"))[0])
     },

@@ -136,6 +136,38 @@ func errorCode(_ body: () throws -> Void) -> String? {
         try expectSame(f, try injectSoftwarePipeline(f))
     }
 
+    /// Memory from outside of the loop, of which each iteration has a part of its own.
+    @Test(arguments: [
+        "X[i // 4, i % 4]", "X[i % 3, i // 3]", "X[i * 5 % 3, i // 3]", "X[i // 4, 3 - i % 4]",
+    ])
+    func partsOfAnIteration(_ place: String) throws {
+        let text = """
+            @T.prim_func
+            def main(A: T.Buffer((12,), "float32"), X: T.Buffer((3, 4), "float32"), C: T.Buffer((12,), "float32")):
+                for i in T.serial(12, annotations={"software_pipeline_stage": [0, 1]}):
+                    with T.seq():
+                        \(place) = A[i] * T.float32(2)
+                        C[i] = \(place) + T.float32(1)
+            """
+        let f = try parse(text)
+        try expectSame(f, try injectSoftwarePipeline(f))
+    }
+
+    @Test(
+        "iterations that meet are not overlapped",
+        arguments: ["X[i // 2, 0]", "X[0, i % 1]", "X[T.min(i, 2), 0]"])
+    func partsThatMeet(_ place: String) throws {
+        let text = """
+            @T.prim_func
+            def main(A: T.Buffer((6,), "float32"), X: T.Buffer((3, 4), "float32"), C: T.Buffer((6,), "float32")):
+                for i in T.serial(6, annotations={"software_pipeline_stage": [0, 1]}):
+                    with T.seq():
+                        \(place) = A[i] * T.float32(2)
+                        C[i] = \(place) + T.float32(1)
+            """
+        #expect(errorCode { _ = try injectSoftwarePipeline(try parse(text)) } == "TTR022")
+    }
+
     /// Random stages and orders: legal ones keep the result, others are refused.
     @Test func fuzzPipelines() throws {
         let run = FuzzRun("tir.pipelines", cases: 120)
