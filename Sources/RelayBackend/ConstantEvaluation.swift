@@ -96,6 +96,12 @@ private func allocated(_ type: IRType) throws -> [NDArray] {
     }
 }
 
+/// Bytes of results that are computed together. Each group has memory of its own for its run; small ones keep the peak of
+/// a large model near the size of its weights.
+private let groupBytes = 16 << 20
+
+/// Compiles all kernels once and runs the results in groups: what a group read from a file and wrote to its own memory is
+/// given back before the next.
 private func compileAndRun(_ function: Relay.Function, _ target: Target) throws -> [NDArray] {
     let context = PassContext(optLevel: 3)
     let passes = Sequential("Evaluate", [fuseOps, lowerTE(target)])
@@ -103,18 +109,52 @@ private func compileAndRun(_ function: Relay.Function, _ target: Target) throws 
     guard let main = try lowered.function("main") as? Relay.Function else {
         internalError("the function to evaluate was lost")
     }
-    var planner = GraphPlanner()
-    let plan = try planner.plan(main, name: "constants", inputNames: [], outputNames: [])
-    let kernels = try lowerKernels(plan.kernelNames, lowered, context)
-    let executable = try Executable(plan: plan, constants: planner.constantData)
-    let executor = try GraphExecutor(executable, kernels: try buildJIT(functions: kernels, target: target))
-    try executor.run()
-    return try plan.outputs.indices.map { i in
-        let value = try executor.output(i)
-        let copy = try NDArray.allocate(shape: value.shape, dtype: value.dtype)
-        try copy.copy(from: value)
-        return copy
+    var plans: [(plan: ExecutablePlan, constants: [NDArray])] = []
+    var names: [String] = []
+    for group in groups(of: main.body) {
+        var planner = GraphPlanner()
+        let plan = try planner.plan(
+            try main.with(body: group), name: "constants", inputNames: [], outputNames: [])
+        plans.append((plan: plan, constants: planner.constantData))
+        for n in plan.kernelNames where !names.contains(n) { names.append(n) }
     }
+    let kernels = try buildJIT(functions: try lowerKernels(names, lowered, context), target: target)
+    var results: [NDArray] = []
+    for (plan, constants) in plans {
+        let executor = try GraphExecutor(Executable(plan: plan, constants: constants), kernels: kernels)
+        try executor.run()
+        for i in plan.outputs.indices {
+            let value = try executor.output(i)
+            let copy = try NDArray.allocate(shape: value.shape, dtype: value.dtype)
+            try copy.copy(from: value)
+            results.append(copy)
+        }
+        //FORGET
+    }
+    return results
+}
+
+/// The fields of a tuple in order, some together; a value that two groups need is computed in each.
+private func groups(of body: RelayExpr) -> [RelayExpr] {
+    guard let tuple = body as? Relay.Tuple else { return [body] }
+    var result: [RelayExpr] = []
+    var fields: [RelayExpr] = []
+    var bytes = 0
+    func close() {
+        if !fields.isEmpty { result.append(Relay.Tuple(fields)) }
+        fields = []
+        bytes = 0
+    }
+    for f in tuple.fields {
+        fields.append(f)
+        for type in flattened(f.checkedType) {
+            let size = type.staticShape.flatMap { try? NDArray.checkedSize(shape: $0, dtype: type.dtype).bytes }
+            bytes += size ?? 0
+        }
+        if bytes >= groupBytes { close() }
+    }
+    close()
+    return result.isEmpty ? [body] : result
 }
 
 /// Runs a graph function by interpreting the unscheduled loop function of each operator: slow, and independent of

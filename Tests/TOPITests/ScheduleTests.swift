@@ -4,6 +4,7 @@ import ApusRuntime
 import ApusTE
 import ApusTIR
 import ApusTOPI
+import ApusTarget
 import Testing
 
 @Suite struct ScheduleTests {
@@ -118,5 +119,38 @@ import Testing
         #expect(n.vectors == 1)
         let small = try TOPI.scheduleGeneric(try createPrimFunc([x, b, y]))
         #expect(loops(small).parallel == 0)
+    }
+}
+
+@Suite struct MatrixTileTests {
+    private static func target(_ vectorBytes: Int, _ registers: Int) throws -> Target {
+        try Target("llvm -vector-bytes=\(vectorBytes) -vector-registers=\(registers)")
+    }
+
+    /// Rows that are no whole tiles, one row, panels of prime count, with and without an elementwise tail.
+    @Test(arguments: [1, 3, 13, 14, 15, 29, 43, 64], [16, 48, 80, 112])
+    func raggedRows(_ rows: Int, _ columns: Int) throws {
+        var dice = Dice(UInt64(rows * 1000 + columns))
+        let k = 19
+        let a = dice.array([rows, k], .float32, -1, 1)
+        let b = dice.array([columns / 16, k, 16], .float32, -1, 1)
+        let places = [placeholder([rows, k], name: "a"), placeholder([columns / 16, k, 16], name: "b")]
+        let product = try TOPI.densePack(places[0], places[1])
+        for result in [product, try TOPI.relu(product)] {
+            let plain = try createPrimFunc(places + [result])
+            let expected = NDArray(shape: [rows, columns], dtype: .float32)
+            try execute(plain, [a.ndarray, b.ndarray, expected])
+            for target in [try MatrixTileTests.target(64, 32), try MatrixTileTests.target(32, 16)] {
+                let scheduled = try TOPI.schedule(plain, target: target)
+                // Tiled at all: a block for each of start, steps and end of the tile.
+                #expect("\(scheduled)".contains("_update"), "\(scheduled)")
+                let found = NDArray(shape: [rows, columns], dtype: .float32)
+                try execute(scheduled, [a.ndarray, b.ndarray, found])
+                expectClose(try Arr(found), try Arr(expected), 1e-5, "\(scheduled)", #_sourceLocation)
+            }
+            let host = NDArray(shape: [rows, columns], dtype: .float32)
+            try runCompiled(try TOPI.schedule(plain, target: .host), [a.ndarray, b.ndarray, host])
+            expectClose(try Arr(host), try Arr(expected), 1e-5, "compiled", #_sourceLocation)
+        }
     }
 }

@@ -4,6 +4,7 @@ import ApusRuntime
 import ApusSupport
 import ApusTIR
 import ApusTIRSchedule
+import ApusTarget
 
 /// The register tile of a matrix-product-like block: `rows` values of one operand, each broadcast against `columns`
 /// vectors of the other, accumulate in `rows * columns` vector registers.
@@ -29,6 +30,40 @@ struct RegisterTile {
                 let efficiency = multiplies / max(multiplies, loads, 4.5) + Double(r * c) * 1e-4
                 if efficiency > bestEfficiency {
                     bestEfficiency = efficiency
+                    best = RegisterTile(rows: r, columns: c)
+                }
+            }
+        }
+        return best
+    }
+}
+
+extension RegisterTile {
+    /// The tile of a matrix product of `rows` rows and `panels` vectors of columns that takes the fewest cycles, the rows that
+    /// are left over at the end included: rows need not be whole tiles, columns must.
+    ///
+    /// A step of the reduction costs its multiply-adds, a load a row and a vector (two a cycle), the vectors again from the
+    /// second-level cache (32 bytes a cycle), and never less than the latency of a multiply-add, since each accumulator waits
+    /// for its last.
+    static func forMatrix(rows: Int, panels: Int, vectorBytes: Int, machine: Machine) -> RegisterTile {
+        func cycles(_ r: Int, _ c: Int) -> Double {
+            if r == 0 { return 0 }
+            let multiplies = Double(r * c) / Double(machine.fmaPorts)
+            let loads = max(Double(r + c) / 2, Double(c * vectorBytes) / 32)
+            return max(multiplies, loads, Double(machine.fmaLatency))
+        }
+        var best = RegisterTile(rows: 1, columns: 1)
+        var bestCost = Double.infinity
+        let registers = machine.vectorRegisters
+        for c in 1...max(1, min(panels, registers - 2)) where panels % c == 0 {
+            for r in 1...max(1, min(rows, registers - 2)) {
+                // With one row the vectors are operands in memory and need no register.
+                guard r == 1 ? c + 1 <= registers : r * c + c + 1 <= registers else { continue }
+                let whole = Double(rows / r) * cycles(r, c) + cycles(rows % r, c)
+                // Of equals, the one that reads the vectors less often.
+                let cost = whole * Double(panels / c) * (1 + 1e-3 / Double(r))
+                if cost < bestCost {
+                    bestCost = cost
                     best = RegisterTile(rows: r, columns: c)
                 }
             }
@@ -83,6 +118,7 @@ struct Microkernel {
         var outer: [LoopRV] = []
         var tile: [LoopRV] = []
         var parallelCount = 0
+        var width: Int?
         switch shape {
         case .convolution(let depthwise):
             guard axes.count == 5 else {
@@ -116,20 +152,21 @@ struct Microkernel {
                 throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(last.extent)")
             }
             let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
-            let best = RegisterTile.best(
-                rows: row.extent, columns: last.extent / lanes, registers: scheduler.registers,
-                vectorBytes: lanes * 4)
+            let best = RegisterTile.forMatrix(
+                rows: row.extent, panels: last.extent / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
             let rows = try splitOff(row, best.rows)
             outer = axes.dropLast(2).compactMap { $0.loop } + [columns[0]] + rows.outer
-            parallelCount = outer.count
+            // Rows that are no whole tiles end in a smaller one, for which the loop over tiles is cut in two: a loop of its own.
+            parallelCount = row.extent % best.rows == 0 ? outer.count : outer.count - rows.outer.count
             tile = rows.inner + [columns[1], columns[2]]
+            width = lanes
         }
         if outer.isEmpty { outer = [try sch.addUnitLoop(tile[0])] }
         try sch.reorder(outer + tile)
         guard let at = outer.last else { throw ApusError("TOPI030", "the tile has no place") }
         try sch.computeAt(block, at)
-        try accumulate()
+        try accumulate(width)
         for l in tile.dropLast() { try sch.unroll(l) }
         if let innermost = tile.last { try sch.vectorize(innermost) }
         // A multiply-add of the tile takes a sixteenth of the time of an element of an ordinary loop.
@@ -176,17 +213,25 @@ struct Microkernel {
         return (outer: [parts[0]], inner: [parts[1]])
     }
 
-    /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors.
-    private func accumulate() throws {
+    /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors of `width` elements, which
+    /// is the whole last axis where it is nil.
+    private func accumulate(_ width: Int?) throws {
         // The loop at which the block is computed is shared with the block that stores; its own loops follow. An axis of
         // extent 1 has no loop.
         let own = try ownLoops(try sch.getLoops(block))
         let reduceVars = try reductionLoopVars()
         let isReduce = try own.map { reduceVars.contains(try sch.get($0).loopVar) }
-        let spatial = zip(own, isReduce).filter { !$0.1 }.map { $0.0 }
+        var spatial = zip(own, isReduce).filter { !$0.1 }.map { $0.0 }
         let reduce = zip(own, isReduce).filter { $0.1 }.map { $0.0 }
-        guard let vector = spatial.last, let first = reduce.first else {
+        guard let whole = spatial.last, let first = reduce.first else {
             throw ApusError("TOPI030", "the tile has no loops")
+        }
+        var vector = whole
+        if let width, let n = try sch.get(whole).extent.asInt, n > width {
+            // A vector that spans panels of weights would gather its elements one by one.
+            let parts = try sch.split(whole, factors: [nil, width])
+            spatial = Array(spatial.dropLast()) + parts
+            vector = parts[1]
         }
         try sch.reorder(reduce + spatial)
         let initial = try sch.decomposeReduction(block, first)

@@ -25,7 +25,7 @@ extension TOPI {
         let schedule = try Schedule(function)
         // What is refused is left out; nobody reads why.
         schedule.errorRenderLevel = .fast
-        let scheduler = CPUScheduler(schedule, options, registers: machine.vectorRegisters)
+        let scheduler = CPUScheduler(schedule, options, machine: machine)
         guard try scheduler.hasAnchor() else { return try scheduleGeneric(function, options) }
         try scheduler.run()
         return likelyGuards(scheduler.sch.function)
@@ -37,15 +37,16 @@ final class CPUScheduler {
     private(set) var sch: Schedule
     /// Floats of 32 bits in a vector register.
     let lanes: Int
+    let machine: Machine
     /// Vector registers there are.
-    let registers: Int
+    var registers: Int { machine.vectorRegisters }
 
     let options: TOPI.CPUScheduleOptions
 
-    init(_ schedule: Schedule, _ options: TOPI.CPUScheduleOptions, registers: Int) {
+    init(_ schedule: Schedule, _ options: TOPI.CPUScheduleOptions, machine: Machine) {
         sch = schedule
         self.options = options
-        self.registers = registers
+        self.machine = machine
         lanes = options.lanes
     }
 
