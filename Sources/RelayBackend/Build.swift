@@ -76,8 +76,8 @@ public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator)
         "RelayPipeline",
         [
             simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr,
-            deadCodeElimination,
-            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, eliminateCommonSubexpr,
+            deadCodeElimination, absorbTranspose,
+            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, flattenRows, eliminateCommonSubexpr,
             fuseOps,
             lowerTE(target),
         ])

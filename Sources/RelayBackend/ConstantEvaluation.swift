@@ -129,7 +129,7 @@ private func compileAndRun(_ function: Relay.Function, _ target: Target) throws 
             try copy.copy(from: value)
             results.append(copy)
         }
-        //FORGET
+        for c in constants { c.forgetFilePages() }
     }
     return results
 }

@@ -123,7 +123,7 @@ public func primFunc(of primitive: Relay.Function, name: String, target: Target)
                 throw ApusError("BACKEND002", "no implementation of `\(op.name)` for this target")
             }
             tensors[id] = try within("operator: \(op.name)") {
-                try implementation.compute(call.attrs, args, call.checkedType)
+                try implementation.compute(call.attrs, args, call.checkedType, target)
             }
         default:
             throw ApusError(

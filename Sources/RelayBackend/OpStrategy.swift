@@ -10,8 +10,8 @@ import ApusTarget
 
 /// One way to compute an operator: tensor expressions for its results from its operands.
 public struct OpImplementation: Sendable {
-    /// Attributes, operand tensors (tuples flattened), result type → result tensors.
-    public typealias Compute = @Sendable (Attrs, [Tensor], IRType) throws -> [Tensor]
+    /// Attributes, operand tensors (tuples flattened), result type, target → result tensors.
+    public typealias Compute = @Sendable (Attrs, [Tensor], IRType, Target) throws -> [Tensor]
 
     public let name: String
     /// Among those that apply, the greatest wins.
@@ -50,6 +50,24 @@ public struct OpStrategy: Sendable {
     }
 }
 
+/// Whether copying the right operand of a matrix product into panels is worth it: there are more rows than a register tile
+/// has, so that the copy is read more than once, and its rows do not already lie near each other in whole vectors.
+@Sendable private func repackPays(_ attrs: Attrs, _ types: [IRType], _ target: Target) -> Bool {
+    guard types.count == 2, let a = types[0] as? TensorType, let b = types[1] as? TensorType,
+        a.dtype == .float32, b.dtype == .float32, (attrs.dtype("out_dtype") ?? .float32) == .float32,
+        let left = a.staticShape, let right = b.staticShape, left.count >= 2, right.count == left.count,
+        !(left + right).contains(0)
+    else { return false }
+    let machine = target.machine
+    let lanes = machine.lanes(bits: 32)
+    let transposed = attrs.bool("transpose_b") ?? false
+    let rows = left[left.count - (attrs.bool("transpose_a") ?? false ? 1 : 2)]
+    let columns = right[right.count - (transposed ? 2 : 1)]
+    guard lanes >= 4, rows >= 8, columns >= lanes / 2 else { return false }
+    // Rows further apart than a quarter of a page touch a new page every few steps.
+    return transposed || columns % lanes != 0 || columns * b.dtype.byteCount > 1024
+}
+
 public let opStrategyKey = OpAttrKey<OpStrategy>("FTVMStrategy")
 
 /// Gives every operator that TOPI computes its strategy, beside those already set.
@@ -57,7 +75,7 @@ public enum OpStrategies {
     private static let once: Void = {
         Relay.registerAll()
         PackedOps.registerAll()
-        let packed = OpImplementation("conv2d_NCHWc.cpu") { attrs, inputs, _ in
+        let packed = OpImplementation("conv2d_NCHWc.cpu") { attrs, inputs, _, _ in
             guard inputs.count == 2 else { throw ApusError("BACKEND009", "a convolution has two operands") }
             return [
                 try TOPI.conv2dNCHWc(
@@ -68,10 +86,38 @@ public enum OpStrategies {
             ]
         }
         Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))
+        for name in ["nn.matmul", "nn.batch_matmul"] {
+            let panels = OpImplementation("\(name).panels.cpu", priority: 20, applies: repackPays) {
+                attrs, inputs, _, target in
+                guard inputs.count == 2 else {
+                    throw ApusError("BACKEND009", "a matrix product has two operands")
+                }
+                return [
+                    try TOPI.matmulPanels(
+                        inputs[0], inputs[1], transposeA: attrs.bool("transpose_a") ?? false,
+                        transposeB: attrs.bool("transpose_b") ?? false, lanes: target.machine.lanes(bits: 32))
+                ]
+            }
+            Op.find(name)?.setting(opStrategyKey, OpStrategy([panels]))
+        }
+        // A dense layer whose weight is known only at run time.
+        let dense = OpImplementation(
+            "nn.dense.panels.cpu", priority: 20,
+            applies: { attrs, types, target in
+                repackPays(attrs.setting("transpose_b", .bool(true)), types, target)
+            }
+        ) { _, inputs, _, target in
+            guard inputs.count == 2 else { throw ApusError("BACKEND009", "a dense layer has two operands") }
+            return [
+                try TOPI.matmulPanels(
+                    inputs[0], inputs[1], transposeA: false, transposeB: true, lanes: target.machine.lanes(bits: 32))
+            ]
+        }
+        Op.find("nn.dense")?.setting(opStrategyKey, OpStrategy([dense]))
         for name in TOPI.table.keys.sorted() {
             guard let op = Op.find(name), let compute = TOPI.table[name] else { continue }
             var strategy = op[opStrategyKey] ?? OpStrategy()
-            strategy.add(OpImplementation("\(name).generic", compute: compute))
+            strategy.add(OpImplementation("\(name).generic") { attrs, inputs, type, _ in try compute(attrs, inputs, type) })
             op.setting(opStrategyKey, strategy)
         }
     }()

@@ -164,6 +164,16 @@ public final class NDArray: Object, @unchecked Sendable {
     /// A tensor without axes.
     public convenience init<T: NDArrayElement>(scalar value: T) { self.init([value], shape: []) }
 
+    /// Gives the memory of a tensor that lies in a mapped file back to the system until it is read again; does nothing for
+    /// any other. Nothing may have been written to the tensor.
+    package func forgetFilePages() {
+        guard isContiguous else { return }
+        // A tensor of another shape keeps the one it is a view of.
+        var kept = owner
+        while let view = kept as? NDArray { kept = view.owner }
+        (kept as? MappedFile)?.forget(UnsafeRawBufferPointer(start: data, count: byteCount))
+    }
+
     /// A view of host memory that `owner` keeps alive; with no owner the caller does. Shape as for
     /// `init(shape:)`.
     public convenience init(

@@ -215,7 +215,7 @@ private final class Partitioner: AnalyzingMutator {
     private func split(_ loop: For) -> Stmt? {
         let mayBranch =
             loop.forKind == .threadBinding && loop.threadBinding?.threadTag.hasPrefix("blockIdx") ?? false
-        guard loop.forKind == .serial || mayBranch, nodeCountAtMost(loop.body, options.maxNodes) else {
+        guard loop.forKind == .serial || loop.forKind == .parallel || mayBranch, nodeCountAtMost(loop.body, options.maxNodes) else {
             return nil
         }
         let c = certain(loop)
@@ -286,9 +286,9 @@ private func nodeCountAtMost(_ s: Stmt, _ limit: Int) -> Bool {
     return left >= 0
 }
 
-/// Splits serial loops where their `likely` conditions and block predicates hold for a range of iterations, so that
-/// the middle part runs without conditions; bounds may be symbolic. Loops over a grid (`blockIdx`) get two bodies and
-/// a test. Vectorised, parallel and unrolled loops are left alone: their passes treat conditions themselves.
+/// Splits serial and parallel loops where their `likely` conditions and block predicates hold for a range of iterations,
+/// so that the middle part runs without conditions; bounds may be symbolic. Loops over a grid (`blockIdx`) get two bodies
+/// and a test. Vectorised and unrolled loops are left alone: their passes treat conditions themselves.
 public func loopPartition(_ f: PrimFunc, options: LoopPartitionOptions) -> PrimFunc {
     f.rewritingBody { Partitioner(f, options).mutate($0) }
 }

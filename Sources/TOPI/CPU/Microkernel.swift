@@ -117,6 +117,7 @@ struct Microkernel {
         // Loops around the tile, outermost first, and those of the tile.
         var outer: [LoopRV] = []
         var tile: [LoopRV] = []
+        var firstParallel = 0
         var parallelCount = 0
         var width: Int?
         switch shape {
@@ -144,21 +145,37 @@ struct Microkernel {
             if image.isEmpty && axes[1].extent == best.columns { parallelCount = outer.count }
             tile = rows.inner + channels.inner + [vector]
         case .matrix:
+            // The product itself is whole vectors wide; what is stored may be less.
+            let all = try sch.get(block).iterVars.last { $0.iterType == .dataParallel }?.dom.extent.asInt ?? last.extent
             guard
-                let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: {
-                    $0 > 1 && last.extent % $0 == 0
-                })
+                let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: { $0 > 1 && all % $0 == 0 })
             else {
-                throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(last.extent)")
+                throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(all)")
             }
             let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
             let best = RegisterTile.forMatrix(
-                rows: row.extent, panels: last.extent / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
+                rows: row.extent, panels: all / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
             let rows = try splitOff(row, best.rows)
-            outer = axes.dropLast(2).compactMap { $0.loop } + [columns[0]] + rows.outer
-            // Rows that are no whole tiles end in a smaller one, for which the loop over tiles is cut in two: a loop of its own.
-            parallelCount = row.extent % best.rows == 0 ? outer.count : outer.count - rows.outer.count
+            let stack = axes.dropLast(2)
+            // What is left over at the end is a smaller tile, for which the loop over tiles is cut in two (LoopPartition):
+            // that takes a loop of its own, serial or the outermost parallel one.
+            let raggedRows = row.extent % best.rows != 0
+            let raggedColumns = last.extent % (best.columns * lanes) != 0
+            outer = stack.compactMap { $0.loop } + [columns[0]] + rows.outer
+            parallelCount = outer.count
+            if raggedColumns {
+                let matrices = stack.reduce(1) { $0 * $1.extent }
+                let loops = stack.filter { $0.loop != nil }.count
+                if matrices >= scheduler.machine.numCores {
+                    parallelCount = loops
+                } else {
+                    firstParallel = loops
+                    parallelCount = 1
+                }
+            } else if raggedRows {
+                parallelCount -= rows.outer.count
+            }
             tile = rows.inner + [columns[1], columns[2]]
             width = lanes
         }
@@ -170,7 +187,8 @@ struct Microkernel {
         for l in tile.dropLast() { try sch.unroll(l) }
         if let innermost = tile.last { try sch.vectorize(innermost) }
         // A multiply-add of the tile takes a sixteenth of the time of an element of an ordinary loop.
-        try scheduler.parallelise(Array(outer.prefix(max(1, parallelCount))), work: work.map { $0 / 16 })
+        try scheduler.parallelise(
+            Array(outer.dropFirst(firstParallel).prefix(max(1, parallelCount))), work: work.map { $0 / 16 })
         return store
     }
 

@@ -1,0 +1,52 @@
+import ApusIR
+import ApusNode
+import ApusRelay
+import ApusSupport
+
+/// Matrix products read their operands as they lie: a transposition of the last two axes before one becomes its attribute,
+/// and is gone where nothing else reads it. Constant operands are left alone, since they are transposed at compile time.
+public let absorbTranspose = FunctionPass<Relay.Function>(
+    PassInfo("AbsorbTranspose", "transpositions before matrix products become their attributes", level: 1)
+) { function, _, _ in
+    let body = try Relay.rewrite(function.body) { _, node in
+        guard let call = node as? Relay.Call, let op = call.op as? Op, call.args.count == 2 else { return node }
+        switch op.name {
+        case "nn.dense":
+            // The weight of a dense layer is transposed already: twice is not at all.
+            guard let source = transposed(call.args[1]), call.args[0].tensorType?.shape.count == 2 else { return node }
+            var attrs = Attrs(["transpose_a": false, "transpose_b": false])
+            if let type = call.attrs["out_dtype"] { attrs = attrs.setting("out_dtype", type) }
+            return try Relay.Call(
+                try matmul(), [call.args[0], source], attrs, span: call.span)
+        case "nn.matmul", "nn.batch_matmul":
+            var args = call.args
+            var attrs = call.attrs
+            for (i, key) in ["transpose_a", "transpose_b"].enumerated() {
+                guard let source = transposed(args[i]) else { continue }
+                args[i] = source
+                attrs = attrs.setting(key, .bool(!(attrs.bool(key) ?? false)))
+            }
+            if zip(args, call.args).allSatisfy({ $0 === $1 }) { return node }
+            return try Relay.Call(op, args, attrs, span: call.span)
+        default: return node
+        }
+    }
+    return body === function.body ? function : try function.with(body: body)
+}
+
+private func matmul() throws -> Op {
+    guard let op = Op.find("nn.matmul") else { internalError("nn.matmul is not registered") }
+    return op
+}
+
+/// What `e` transposes in its last two axes and nothing else; nil where it is no such call, or of a constant.
+private func transposed(_ e: RelayExpr) -> RelayExpr? {
+    guard let call = e as? Relay.Call, let op = call.op as? Op, op.name == "transpose", call.args.count == 1,
+        call.args[0].exprKind != .constant, let rank = call.args[0].tensorType?.shape.count, rank >= 2
+    else { return nil }
+    let reversed = Array((0..<rank).reversed())
+    let given = call.attrs.ints("axes") ?? []
+    let axes = (given.isEmpty ? reversed : given).map { $0 < 0 ? $0 + rank : $0 }
+    let swap = Array(0..<(rank - 2)) + [rank - 1, rank - 2]
+    return axes == swap ? call.args[0] : nil
+}
