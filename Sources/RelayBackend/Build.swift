@@ -77,7 +77,8 @@ public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator)
         [
             simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr,
             deadCodeElimination, absorbTranspose,
-            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, flattenRows, eliminateCommonSubexpr,
+            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, flattenRows,
+            eliminateCommonSubexpr,
             fuseOps,
             lowerTE(target),
         ])

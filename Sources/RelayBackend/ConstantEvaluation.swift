@@ -148,7 +148,9 @@ private func groups(of body: RelayExpr) -> [RelayExpr] {
     for f in tuple.fields {
         fields.append(f)
         for type in flattened(f.checkedType) {
-            let size = type.staticShape.flatMap { try? NDArray.checkedSize(shape: $0, dtype: type.dtype).bytes }
+            let size = type.staticShape.flatMap {
+                try? NDArray.checkedSize(shape: $0, dtype: type.dtype).bytes
+            }
             bytes += size ?? 0
         }
         if bytes >= groupBytes { close() }

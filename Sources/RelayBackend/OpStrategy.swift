@@ -110,14 +110,18 @@ public enum OpStrategies {
             guard inputs.count == 2 else { throw ApusError("BACKEND009", "a dense layer has two operands") }
             return [
                 try TOPI.matmulPanels(
-                    inputs[0], inputs[1], transposeA: false, transposeB: true, lanes: target.machine.lanes(bits: 32))
+                    inputs[0], inputs[1], transposeA: false, transposeB: true,
+                    lanes: target.machine.lanes(bits: 32))
             ]
         }
         Op.find("nn.dense")?.setting(opStrategyKey, OpStrategy([dense]))
         for name in TOPI.table.keys.sorted() {
             guard let op = Op.find(name), let compute = TOPI.table[name] else { continue }
             var strategy = op[opStrategyKey] ?? OpStrategy()
-            strategy.add(OpImplementation("\(name).generic") { attrs, inputs, type, _ in try compute(attrs, inputs, type) })
+            strategy.add(
+                OpImplementation("\(name).generic") { attrs, inputs, type, _ in
+                    try compute(attrs, inputs, type)
+                })
             op.setting(opStrategyKey, strategy)
         }
     }()

@@ -9,11 +9,15 @@ public let absorbTranspose = FunctionPass<Relay.Function>(
     PassInfo("AbsorbTranspose", "transpositions before matrix products become their attributes", level: 1)
 ) { function, _, _ in
     let body = try Relay.rewrite(function.body) { _, node in
-        guard let call = node as? Relay.Call, let op = call.op as? Op, call.args.count == 2 else { return node }
+        guard let call = node as? Relay.Call, let op = call.op as? Op, call.args.count == 2 else {
+            return node
+        }
         switch op.name {
         case "nn.dense":
             // The weight of a dense layer is transposed already: twice is not at all.
-            guard let source = transposed(call.args[1]), call.args[0].tensorType?.shape.count == 2 else { return node }
+            guard let source = transposed(call.args[1]), call.args[0].tensorType?.shape.count == 2 else {
+                return node
+            }
             var attrs = Attrs(["transpose_a": false, "transpose_b": false])
             if let type = call.attrs["out_dtype"] { attrs = attrs.setting("out_dtype", type) }
             return try Relay.Call(

@@ -31,7 +31,9 @@ private struct RowFlattener {
                 continue
             }
             var children: [ObjectIdentifier: RelayExpr] = [:]
-            for c in Relay.children(of: node) where c.exprKind != .op { children[ObjectIdentifier(c)] = try own(c) }
+            for c in Relay.children(of: node) where c.exprKind != .op {
+                children[ObjectIdentifier(c)] = try own(c)
+            }
             let map = children
             ownForm[id] = try Relay.rebuilt(node) { map[ObjectIdentifier($0)] ?? $0 }
         }
@@ -78,7 +80,8 @@ private struct RowFlattener {
         switch op.name {
         case "nn.contrib_dense_pack", "nn.dense":
             guard let data = rows(call.args[0]) else { return nil }
-            return try Relay.Call(op, [try flat(call.args[0], data), try own(call.args[1])], call.attrs, span: call.span)
+            return try Relay.Call(
+                op, [try flat(call.args[0], data), try own(call.args[1])], call.attrs, span: call.span)
         case "nn.softmax", "nn.layer_norm":
             let axis = call.attrs.int("axis") ?? -1
             guard isFlat(call.args[0]), axis == -1 || axis == shape.count - 1,
@@ -116,6 +119,7 @@ private struct RowFlattener {
         }
         let new = try Relay.Call(op, args, call.attrs, span: call.span)
         // An operator that names its result's shape stays as it is.
-        return new.tensorType?.staticShape == [shape.dropLast().reduce(1, *), shape[shape.count - 1]] ? new : nil
+        return new.tensorType?.staticShape == [shape.dropLast().reduce(1, *), shape[shape.count - 1]]
+            ? new : nil
     }
 }

@@ -215,7 +215,9 @@ private final class Partitioner: AnalyzingMutator {
     private func split(_ loop: For) -> Stmt? {
         let mayBranch =
             loop.forKind == .threadBinding && loop.threadBinding?.threadTag.hasPrefix("blockIdx") ?? false
-        guard loop.forKind == .serial || loop.forKind == .parallel || mayBranch, nodeCountAtMost(loop.body, options.maxNodes) else {
+        guard loop.forKind == .serial || loop.forKind == .parallel || mayBranch,
+            nodeCountAtMost(loop.body, options.maxNodes)
+        else {
             return nil
         }
         let c = certain(loop)

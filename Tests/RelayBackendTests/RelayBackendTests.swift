@@ -115,6 +115,37 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
         try expectAgreement(Relay.Function([q, k, v], n))
     }
 
+    /// Matrices known only at run time, lying either way, of any number of columns, with and without a stack around.
+    @Test(arguments: [(1, 9, 16, 16), (3, 40, 19, 33), (12, 29, 16, 29), (2, 8, 5, 300), (1, 33, 7, 130)])
+    func matrixProducts(_ c: (Int, Int, Int, Int)) throws {
+        let (stack, m, k, n) = c
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let a = Relay.Var("a", shape: [stack] + (ta ? [k, m] : [m, k]))
+            let b = Relay.Var("b", shape: [stack] + (tb ? [n, k] : [k, n]))
+            let y = try Relay.call(
+                "nn.batch_matmul", [a, b], ["transpose_a": .bool(ta), "transpose_b": .bool(tb)])
+            try expectAgreement(Relay.Function([a, b], y))
+            try expectAgreement(
+                Relay.Function([a, b], try Relay.call("exp", [try Relay.call("add", [y, y])])))
+        }
+        let a = Relay.Var("a", shape: [m, k])
+        let b = Relay.Var("b", shape: [k, n])
+        let bt = try Relay.call("transpose", [b], ["axes": .ints([1, 0])])
+        try expectAgreement(Relay.Function([a, b], try Relay.call("nn.dense", [a, bt])))
+    }
+
+    /// Rows of several axes, whose tile crosses them.
+    @Test(arguments: [[1, 7, 7, 20], [5, 1, 20], [2, 3, 20]])
+    func denseLayersOfManyAxes(_ shape: [Int]) throws {
+        let x = Relay.Var("x", shape: shape)
+        let y = try Relay.call(
+            "add", [try Relay.call("nn.dense", [x, weights([36, 20], 1)]), weights([36], 2)])
+        let z = try Relay.call("nn.dense", [try Relay.call("nn.relu", [y]), weights([20, 36], 3)])
+        let sum = try Relay.call("add", [z, x])
+        try expectAgreement(
+            Relay.Function([x], try Relay.call("nn.layer_norm", [sum, weights([20], 4), weights([20], 5)])))
+    }
+
     @Test func severalOutputsAndViews() throws {
         let x = Relay.Var("x", shape: [4, 6])
         let parts = try Relay.call("split", [x], ["indices_or_sections": .ints([2]), "axis": 1])

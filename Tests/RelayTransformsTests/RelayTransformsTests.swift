@@ -8,7 +8,7 @@ import Testing
 
 // Every pass by text: before, the pass, after. The helper parses both sides, so names and numbering do not matter.
 
-private func expectPass(
+func expectPass(
     _ pass: some Pass, _ before: String, _ after: String, _ context: PassContext = PassContext(),
     sourceLocation: SourceLocation = #_sourceLocation
 ) throws {

@@ -223,8 +223,24 @@ import Testing
         #expect(count(g) { ($0 as? For)?.extent.asInt == 14 } == 1)
     }
 
+    /// The parts run one after the other, each on all threads; a single iteration that is left over needs none.
+    @Test func parallelLoops() throws {
+        let g = try partition(
+            """
+            @T.prim_func
+            def main(A: T.Buffer((61,), "float32")):
+                for i in T.parallel(4):
+                    for j in T.serial(16):
+                        if T.likely(i * 16 + j < 61):
+                            A[i * 16 + j] = T.float32(1)
+            """)
+        #expect(count(g) { ($0 as? For)?.forKind == .parallel } == 1)
+        // What is left is the loop of the last iteration beyond its end, which simplification drops.
+        #expect(likely(g) == 1)
+    }
+
     @Test func otherKindsAreLeftAlone() throws {
-        for kind in ["parallel", "vectorized", "unroll"] {
+        for kind in ["vectorized", "unroll"] {
             let f = try parse(
                 """
                 @T.prim_func

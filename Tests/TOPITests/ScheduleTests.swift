@@ -130,7 +130,7 @@ import Testing
     /// Rows that are no whole tiles, one row, panels of prime count, with and without an elementwise tail.
     @Test(arguments: [1, 3, 13, 14, 15, 29, 43, 64], [16, 48, 80, 112])
     func raggedRows(_ rows: Int, _ columns: Int) throws {
-        var dice = Dice(UInt64(rows * 1000 + columns))
+        var dice = Dice(rows * 1000 + columns)
         let k = 19
         let a = dice.array([rows, k], .float32, -1, 1)
         let b = dice.array([columns / 16, k, 16], .float32, -1, 1)

@@ -57,7 +57,10 @@ extension TOPI {
             }
             let m = i[rank - 2]
             ai += transposeA ? [k.variable, m] : [m, k.variable]
-            bi += [floorDivExpr(i[rank - 1], IntImm(lanes)), k.variable, floorModExpr(i[rank - 1], IntImm(lanes))]
+            bi += [
+                floorDivExpr(i[rank - 1], IntImm(lanes)), k.variable,
+                floorModExpr(i[rank - 1], IntImm(lanes)),
+            ]
             return reduceSum(a[ai] * panels[bi], [k])
         }
         if count * lanes == columns { return product }

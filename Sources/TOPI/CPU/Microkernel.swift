@@ -146,7 +146,9 @@ struct Microkernel {
             tile = rows.inner + channels.inner + [vector]
         case .matrix:
             // The product itself is whole vectors wide; what is stored may be less.
-            let all = try sch.get(block).iterVars.last { $0.iterType == .dataParallel }?.dom.extent.asInt ?? last.extent
+            let all =
+                try sch.get(block).iterVars.last { $0.iterType == .dataParallel }?.dom.extent.asInt
+                ?? last.extent
             guard
                 let lanes = [scheduler.lanes, scheduler.lanes / 2].first(where: { $0 > 1 && all % $0 == 0 })
             else {
@@ -164,7 +166,13 @@ struct Microkernel {
             let raggedColumns = last.extent % (best.columns * lanes) != 0
             outer = stack.compactMap { $0.loop } + [columns[0]] + rows.outer
             parallelCount = outer.count
-            if raggedColumns {
+            if let tiles = rows.outer.first, let block = try rowBlock(row.extent, best.rows) {
+                // All columns see one block of rows while it is in the last-level cache, then the next.
+                let parts = try sch.split(tiles, factors: [nil, block])
+                firstParallel = stack.filter { $0.loop != nil }.count + 1
+                outer = stack.compactMap { $0.loop } + [parts[0], columns[0], parts[1]]
+                parallelCount = 1
+            } else if raggedColumns {
                 let matrices = stack.reduce(1) { $0 * $1.extent }
                 let loops = stack.filter { $0.loop != nil }.count
                 if matrices >= scheduler.machine.numCores {
@@ -190,6 +198,19 @@ struct Microkernel {
         try scheduler.parallelise(
             Array(outer.dropFirst(firstParallel).prefix(max(1, parallelCount))), work: work.map { $0 / 16 })
         return store
+    }
+
+    /// How many tiles of `height` rows share a pass over the columns, where their operand is too large to stay in a quarter of
+    /// the last-level cache; nil where all do. Source: Goto and van de Geijn (TOMS 2008).
+    private func rowBlock(_ rows: Int, _ height: Int) throws -> Int? {
+        let depth = try sch.get(block).iterVars.filter { $0.iterType == .commReduce }
+            .reduce(1) { $0 * min($1.dom.extent.asInt ?? 1, 1 << 20) }
+        let fits = max(1, scheduler.machine.l3Bytes / 4 / (4 * max(1, depth)) / height)
+        let tiles = (rows + height - 1) / height
+        guard tiles > fits else { return nil }
+        // Blocks of about one size.
+        let blocks = (tiles + fits - 1) / fits
+        return (tiles + blocks - 1) / blocks
     }
 
     /// An axis of the result: the loop that runs over it (nil for an extent of 1 without a loop) and its length.
