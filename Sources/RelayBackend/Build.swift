@@ -72,10 +72,12 @@ public struct CompiledModel: Sendable {
 /// - Parameter evaluate: evaluates closed subgraphs for `FoldConstant`.
 public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator) -> Sequential {
     let fold = foldConstant(evaluate: evaluate)
+    let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
     return Sequential(
         "RelayPipeline",
         [
-            simplifyInference, simplifyConvTranspose, fold, foldScaleAxis, fold, eliminateCommonSubexpr,
+            simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly,
+            eliminateCommonSubexpr,
             deadCodeElimination, absorbTranspose,
             alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, flattenRows,
             eliminateCommonSubexpr,

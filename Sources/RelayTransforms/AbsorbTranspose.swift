@@ -46,7 +46,7 @@ private func matmul() throws -> Op {
 /// What `e` transposes in its last two axes and nothing else; nil where it is no such call, or of a constant.
 private func transposed(_ e: RelayExpr) -> RelayExpr? {
     guard let call = e as? Relay.Call, let op = call.op as? Op, op.name == "transpose", call.args.count == 1,
-        call.args[0].exprKind != .constant, let rank = call.args[0].tensorType?.shape.count, rank >= 2
+        !isRearrangedConstant(call.args[0]), let rank = call.args[0].tensorType?.shape.count, rank >= 2
     else { return nil }
     let reversed = Array((0..<rank).reversed())
     let given = call.attrs.ints("axes") ?? []

@@ -238,7 +238,7 @@ private struct LayoutRewriter {
     /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed
     /// on zeros and cut off.
     private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
-        guard call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
+        guard isRearrangedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
             let type = call.tensorType, type.dtype == .float32, call.args[1].tensorType?.dtype == .float32,
             let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape,
             dataShape.count >= 1

@@ -11,7 +11,10 @@ public typealias ConstantEvaluator = @Sendable (Relay.Function) throws -> [NDArr
 /// function of no parameters that returns a tuple.
 ///
 /// A result much larger than its operands stays an expression: a `full` of a gigabyte is better computed than stored.
-public func foldConstant(evaluate: @escaping ConstantEvaluator) -> some Pass {
+///
+/// - Parameter keepRearranged: leaves large constants that are only transposed or reshaped as they are. A later pass lays
+///   them out once more: two copies of all weights at once would double the memory that compiling takes.
+public func foldConstant(keepRearranged: Bool = false, evaluate: @escaping ConstantEvaluator) -> some Pass {
     FunctionPass<Relay.Function>(
         PassInfo("FoldConstant", "subgraphs of constants become constants", level: 2)
     ) { function, _, context in
@@ -23,6 +26,9 @@ public func foldConstant(evaluate: @escaping ConstantEvaluator) -> some Pass {
         func addRoot(_ node: RelayExpr) {
             // A tuple of constants needs no evaluation; its computed fields do.
             if node.exprKind == .constant || !isConstant.contains(ObjectIdentifier(node)) { return }
+            if keepRearranged, isRearrangedConstant(node), (staticBytes(node.checkedType) ?? 0) >= 1 << 20 {
+                return
+            }
             if node.exprKind == .tuple {
                 for f in Relay.children(of: node) { addRoot(f) }
                 return
@@ -52,6 +58,18 @@ public func foldConstant(evaluate: @escaping ConstantEvaluator) -> some Pass {
         let body = try Relay.rewrite(function.body) { old, node in value[ObjectIdentifier(old)] ?? node }
         return try function.with(body: body)
     }
+}
+
+/// Whether `e` is a constant, or one that is only transposed or reshaped.
+func isRearrangedConstant(_ e: RelayExpr) -> Bool {
+    var e = e
+    while let call = e as? Relay.Call {
+        guard let op = call.op as? Op, ["transpose", "reshape"].contains(op.name), call.args.count == 1 else {
+            return false
+        }
+        e = call.args[0]
+    }
+    return e.exprKind == .constant
 }
 
 /// Whether a node with constant children is one itself.

@@ -25,7 +25,13 @@ public final class Executable: Sendable {
 
     /// - Throws: RT062 to RT065 where the plan is malformed, RT066 where the constants are not those it
     ///   names.
-    public init(plan: ExecutablePlan, constants: [NDArray]) throws {
+    public convenience init(plan: ExecutablePlan, constants: [NDArray]) throws {
+        try self.init(plan: plan, constants: constants, aligned: true)
+    }
+
+    /// - Parameter aligned: constants that do not lie at multiples of 64 bytes are copied. Without, they are used where they
+    ///   are, for a run that is not worth a copy of them: kernels need no more than the alignment of an element.
+    package init(plan: ExecutablePlan, constants: [NDArray], aligned: Bool) throws {
         try plan.validate()
         guard constants.count == plan.constants.count else {
             throw ApusError(
@@ -41,9 +47,12 @@ public final class Executable: Sendable {
         }
         self.plan = plan
         self.constants = try constants.map { tensor in
-            // Kernels count on alignment and compactness.
-            guard tensor.isContiguous, Int(bitPattern: tensor.data) % ExecutablePlan.alignment == 0 else {
-                return try tensor.copied()
+            // Kernels count on compactness, the byte form on alignment.
+            let place = Int(bitPattern: tensor.data)
+            guard tensor.isContiguous, !aligned || place % ExecutablePlan.alignment == 0 else {
+                let copy = try tensor.copied()
+                tensor.forgetFilePages()
+                return copy
             }
             return tensor
         }

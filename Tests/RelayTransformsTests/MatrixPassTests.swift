@@ -103,3 +103,25 @@ import Testing
         try expectPass(flattenRows, text, text)
     }
 }
+
+@Suite struct RearrangedConstantTests {
+    /// A large weight that is only transposed waits for the pass that lays it out for good; small ones are folded.
+    @Test func largeOnesAreKept() throws {
+        Relay.registerAll()
+        let x = Relay.Var("x", shape: [2, 512])
+        let large = try Relay.call(
+            "transpose", [Relay.Constant(NDArray.random(shape: [512, 512], seed: 1))],
+            ["axes": .ints([1, 0])])
+        let f = Relay.Function([x], try Relay.call("nn.dense", [x, large]))
+        let none: ConstantEvaluator = { function in
+            Issue.record("nothing is to be evaluated")
+            return []
+        }
+        let kept = try foldConstant(keepRearranged: true, evaluate: none).run(IRModule(f))
+        #expect(structuralEqual(kept, IRModule(f)))
+        let packed = try alterOpLayout(lanes: 8).run(kept)
+        let body = try #require(packed["main"] as? Relay.Function).body
+        let names = Relay.postOrder(body).compactMap { (($0 as? Relay.Call)?.op as? Op)?.name }
+        #expect(names == ["transpose", "layout_transform", "nn.contrib_dense_pack"])
+    }
+}

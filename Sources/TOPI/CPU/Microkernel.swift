@@ -157,6 +157,7 @@ struct Microkernel {
             let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
             let best = RegisterTile.forMatrix(
                 rows: row.extent, panels: all / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
+            try spreadRows(row.extent, best, passes: all / lanes / best.columns, lanes)
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
             let rows = try splitOff(row, best.rows)
             let stack = axes.dropLast(2)
@@ -198,6 +199,24 @@ struct Microkernel {
         try scheduler.parallelise(
             Array(outer.dropFirst(firstParallel).prefix(max(1, parallelCount))), work: work.map { $0 / 16 })
         return store
+    }
+
+    /// Copies an operand whose rows lie a multiple of half a page apart to rows that do not: those of one tile would all lie
+    /// in the same few sets of the first-level cache and push each other out at each step. Pays where the copy is read for
+    /// many columns.
+    private func spreadRows(_ rows: Int, _ tile: RegisterTile, passes: Int, _ lanes: Int) throws {
+        let info = try sch.get(block)
+        guard tile.rows > 4, rows >= 4 * tile.rows, passes >= 8, let operand = info.reads.first?.buffer,
+            let shape = operand.staticShape, shape.count >= 2, info.reads.count == 2,
+            shape[shape.count - 2] == rows, shape[shape.count - 1] * 4 % 2048 == 0
+        else { return }
+        let copy = try sch.cacheRead(block, 0, "global")
+        try sch.storageAlign(copy, writeIndex: 0, axis: shape.count - 2, factor: 2 * lanes, offset: lanes)
+        let loops = try sch.getLoops(copy)
+        guard let last = loops.last else { return }
+        let parts = try sch.split(last, factors: [nil, lanes])
+        try sch.vectorize(parts[1])
+        try scheduler.parallelise(Array(loops.dropLast()), work: shape.reduce(1, *))
     }
 
     /// How many tiles of `height` rows share a pass over the columns, where their operand is too large to stay in a quarter of
