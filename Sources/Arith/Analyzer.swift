@@ -23,6 +23,8 @@ public final class Analyzer {
     var variableModular: [Int: ModularSet] = [:]
     /// Symbolic inclusive ends of variables whose range is not constant.
     var symbolicRange: [Int: (min: LinearForm, max: LinearForm)] = [:]
+    /// Variables that stand for data, which may wrap.
+    var wildVariables: Set<Int> = []
     /// Values of variables bound to an expression.
     var variableValue: [Int: LinearForm] = [:]
     /// Values of bound variables that are not index scalars.
@@ -49,6 +51,12 @@ public final class Analyzer {
     var boundState = BoundState()
     var caches = Caches()
     var builtForms: [LinearForm: PrimExpr] = [:]
+    /// The forms that expressions were built from; those expressions live in `builtForms` and `atoms`.
+    var formOfBuilt: [ObjectIdentifier: LinearForm] = [:]
+    /// Negations that were made, so that of one condition there is one.
+    var negations: [ObjectIdentifier: (key: PrimExpr, value: PrimExpr)] = [:]
+    /// How many conditions of `if_then_else` are open around what is simplified.
+    var openChoices = 0
     var hashes: [ObjectIdentifier: (key: PrimExpr, value: UInt64)] = [:]
     var ruleDepth = 0
     var rewriteDepth = 0
@@ -146,12 +154,13 @@ public final class Analyzer {
     public func bindProperties(of v: Var, from value: PrimExpr) {
         guard v.dtype == .index else { return }
         let f = form(value)
-        let b = bound(f)
-        let m = modular(f)
+        let b = valueBound(f)
+        let m = valueModular(f)
+        let tame = isTame(f)
         let n = forget(v)
         setBound(n, b)
         setModular(n, m)
-        if isTame(f) { symbolicRange[n] = (min: f, max: f) }
+        if tame { symbolicRange[n] = (min: f, max: f) } else { wildVariables.insert(n) }
         caches = Caches()
     }
 
@@ -178,6 +187,7 @@ public final class Analyzer {
 
     private func forget(_ v: Var) -> Int {
         let n = variableAtom(v)
+        wildVariables.remove(n)
         setBound(n, nil)
         setModular(n, nil)
         symbolicRange[n] = nil
@@ -325,7 +335,9 @@ public final class Analyzer {
                 let built = build(form(e))
                 return same(built, e) ? e : built
             }
-            return simplifyOther(e)
+            // Rules may undo each other's work, so that nothing has changed in the end.
+            let other = simplifyOther(e)
+            return same(other, e) ? e : other
         }
         caches.simplified[ObjectIdentifier(e)] = (key: e, value: result)
         return result
@@ -391,7 +403,7 @@ public final class Analyzer {
     public func constIntBound(_ e: PrimExpr) -> ConstIntBound {
         if e.dtype == .index {
             let f = form(e)
-            return constrained(isTame(f) ? bound(f) : wildBound(f), f)
+            return constrained(valueBound(f), f)
         }
         return otherBound(e)
     }
@@ -477,7 +489,17 @@ public final class Analyzer {
                 let s = unsafeDowncast(e, to: Shuffle.self)
                 for i in s.indices { h.mix(UInt64(i)) }
                 for v in s.vectors { h.mix(exprHash(v)) }
-            case .let, .reduce, .bufferLoad, .producerLoad: h.mix(structuralHash(e))
+            case .bufferLoad:
+                let l = unsafeDowncast(e, to: BufferLoad.self)
+                h.mix(UInt64(UInt(bitPattern: ObjectIdentifier(l.buffer.data))))
+                for i in l.indices { h.mix(exprHash(i)) }
+            case .let:
+                // Whatever else has another variable is another expression here.
+                let l = unsafeDowncast(e, to: Let.self)
+                h.mix(exprHash(l.variable))
+                h.mix(exprHash(l.value))
+                h.mix(exprHash(l.body))
+            case .reduce, .producerLoad: h.mix(structuralHash(e))
             default: forEachChild(of: e) { h.mix(exprHash($0)) }
             }
         }
@@ -525,6 +547,17 @@ private func sameExpr(_ a: PrimExpr, _ b: PrimExpr, _ depth: Int) -> Bool {
         guard x.op === y.op, x.args.count == y.args.count else { return structuralEqual(a, b) }
         for (p, q) in zip(x.args, y.args) where !sameExpr(p, q, depth + 1) { return false }
         return true
+    case .bufferLoad:
+        let x = unsafeDowncast(a, to: BufferLoad.self)
+        let y = unsafeDowncast(b, to: BufferLoad.self)
+        guard x.buffer === y.buffer, x.indices.count == y.indices.count else { return structuralEqual(a, b) }
+        for (p, q) in zip(x.indices, y.indices) where !sameExpr(p, q, depth + 1) { return false }
+        return true
+    case .let:
+        let x = unsafeDowncast(a, to: Let.self)
+        let y = unsafeDowncast(b, to: Let.self)
+        if x.variable !== y.variable { return structuralEqual(a, b) }
+        return sameExpr(x.value, y.value, depth + 1) && sameExpr(x.body, y.body, depth + 1)
     default: return structuralEqual(a, b)
     }
 }

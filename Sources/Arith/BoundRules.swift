@@ -38,11 +38,11 @@ extension Analyzer {
         case .call: return fitting(callBound(unsafeDowncast(e, to: Call.self)), e.dtype)
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
-            return withLet(l) { constIntBound(l.body) }
+            return withLet(l) { partBound(l.body) }
         case .ramp:
             let r = unsafeDowncast(e, to: Ramp.self)
             let last = constIntBound(r.base) + constIntBound(r.stride) * ConstIntBound(r.lanes - 1)
-            return fitting(constIntBound(r.base).union(last), e.dtype)
+            return unlessWrapped(fitting(constIntBound(r.base).union(last), e.dtype), r.base, r.stride)
         case .broadcast: return constIntBound(unsafeDowncast(e, to: Broadcast.self).value)
         case .shuffle:
             let parts = unsafeDowncast(e, to: Shuffle.self).vectors.map { constIntBound($0) }
@@ -51,17 +51,23 @@ extension Analyzer {
         case .not:
             let b = constIntBound(unsafeDowncast(e, to: Not.self).a)
             return b.single.map { ConstIntBound($0 == 0 ? 1 : 0) } ?? ConstIntBound(0, 1)
-        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge,
-            .and,
-            .or:
+        case .add, .sub, .mul:
+            let op = unsafeDowncast(e, to: BinaryExpr.self)
+            return unlessWrapped(fitting(binaryBound(op), e.dtype), op.a, op.b)
+        case .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge, .and, .or:
             return fitting(binaryBound(unsafeDowncast(e, to: BinaryExpr.self)), e.dtype)
         default: return type
         }
     }
 
+    /// `b` of a sum or product of the index type of `x` and `y`, which wraps if they are data and it has no end.
+    private func unlessWrapped(_ b: ConstIntBound, _ x: PrimExpr, _ y: PrimExpr) -> ConstIntBound {
+        b.isFinite || b == .everything || (isTame(x) && isTame(y)) ? b : .everything
+    }
+
     /// Bounds of an integer expression of any type.
     func otherBound(_ e: PrimExpr) -> ConstIntBound {
-        if e.dtype == .index { return bound(form(e)) }
+        if e.dtype == .index { return valueBound(form(e)) }
         guard e.dtype.isInteger else { return .of(e.dtype) }
         switch e.kind {
         case .intImm, .variable: return constrained(opaqueBound(e), e)
@@ -179,13 +185,13 @@ extension Analyzer {
     /// nesting is small.
     private func conditionalBound(_ condition: PrimExpr, _ a: PrimExpr, _ b: PrimExpr) -> ConstIntBound {
         guard boundState.depth < 3, condition.dtype.isScalar else {
-            return constIntBound(a).union(constIntBound(b))
+            return partBound(a).union(partBound(b))
         }
         let truth = constIntBound(condition)
-        if truth.min > 0 { return constIntBound(a) }
-        if truth.max == 0 { return constIntBound(b) }
-        let x = constIntBound(a)
-        let y = constIntBound(b)
+        if truth.min > 0 { return partBound(a) }
+        if truth.max == 0 { return partBound(b) }
+        let x = partBound(a)
+        let y = partBound(b)
         // A chain of choices would be walked once for each of its members.
         var room = 48
         if (a.kind == .intImm && b.kind == .intImm) || !isSmall(a, &room) || !isSmall(b, &room) {
@@ -197,6 +203,19 @@ extension Analyzer {
         if yes.isEmpty { return y }
         if no.isEmpty { return x }
         return x.intersect(yes).union(y.intersect(no))
+    }
+
+    private func partBound(_ e: PrimExpr) -> ConstIntBound {
+        e.dtype == .index ? valueBound(partForm(e)) : constIntBound(e)
+    }
+
+    /// The form of a part of a choice. What is large is not simplified anew: this analyzer has simplified it where the
+    /// condition held, as it did the parts of the parts, and would do so once for each level of a chain of choices.
+    func partForm(_ e: PrimExpr) -> LinearForm {
+        if let known = caches.forms[ObjectIdentifier(e)] { return known.value }
+        var room = 48
+        if let built = formOfBuilt[ObjectIdentifier(e)], !isSmall(e, &room) { return built }
+        return form(e)
     }
 
     private func isSmall(_ e: PrimExpr, _ room: inout Int) -> Bool {
@@ -223,6 +242,10 @@ extension Analyzer {
         let saved = (
             variableBound[n], variableModular[n], symbolicRange[n], variableValue[n], caches, boundState.depth
         )
+        let savedWild = wildVariables
+        if l.variable.dtype == .index {
+            if isTame(l.value) { wildVariables.remove(n) } else { wildVariables.insert(n) }
+        }
         boundState.depth += 1
         symbolicRange[n] = nil
         variableValue[n] = nil
@@ -230,6 +253,7 @@ extension Analyzer {
         variableModular[n] = m
         caches = Caches()
         defer {
+            wildVariables = savedWild
             (
                 variableBound[n], variableModular[n], symbolicRange[n], variableValue[n], caches,
                 boundState.depth

@@ -15,21 +15,26 @@ extension Analyzer {
 
     func atomBound(_ n: Int) -> ConstIntBound {
         if case .variable = atoms[n].kind { return variableBound[n] ?? .everything }
-        if let b = caches.bounds[n] { return b }
+        return caches.bounds[n] ?? deeper { computeBound(n) }
+    }
+
+    private func computeBound(_ n: Int) -> ConstIntBound {
         let b: ConstIntBound
         switch atoms[n].kind {
         case .variable: b = .everything
         case .product(let list):
             var p = ConstIntBound(1)
             for f in list { p = p * atomBound(f) }
-            if list.count == 2 && list[0] == list[1] {
+            if !p.isFinite && !isTame(LinearForm(atom: n)) {
+                p = .everything
+            } else if list.count == 2 && list[0] == list[1] {
                 p = p.intersect(ConstIntBound(0, ConstIntBound.posInf))
             }
             b = p
-        case .floorDiv(let x, let d): b = bound(x).floorDividing(by: bound(d))
-        case .floorMod(let x, let d): b = bound(x).floorModulo(bound(d))
-        case .min(let x, let y): b = bound(x).minimum(bound(y))
-        case .max(let x, let y): b = bound(x).maximum(bound(y))
+        case .floorDiv(let x, let d): b = valueBound(x).floorDividing(by: valueBound(d))
+        case .floorMod(let x, let d): b = valueBound(x).floorModulo(valueBound(d))
+        case .min(let x, let y): b = valueBound(x).minimum(valueBound(y))
+        case .max(let x, let y): b = valueBound(x).maximum(valueBound(y))
         case .opaque:
             // A constraint may speak of this very atom: asked again while it is computed, its type must do.
             caches.bounds[n] = .of(atoms[n].expr.dtype)
@@ -40,6 +45,14 @@ extension Analyzer {
         return known
     }
 
+    /// Bounds of the value of `f`, whose sum may wrap if there is data in it.
+    func valueBound(_ f: LinearForm) -> ConstIntBound { isTame(f) ? bound(f) : wildBound(f) }
+
+    /// Divisibility of the value of `f`, as for `valueBound`.
+    func valueModular(_ f: LinearForm) -> ModularSet {
+        isTame(f) || f.asAtom != nil ? modular(f) : modular(f).wrapped(bits: 64)
+    }
+
     func modular(_ f: LinearForm) -> ModularSet {
         var m = ModularSet(constant: f.constant)
         for t in f.terms { m = m + atomModular(t.atom) * ModularSet(constant: t.coef) }
@@ -48,23 +61,26 @@ extension Analyzer {
 
     func atomModular(_ n: Int) -> ModularSet {
         if case .variable = atoms[n].kind { return variableModular[n] ?? .everything }
-        if let m = caches.modulars[n] { return m }
+        return caches.modulars[n] ?? deeper { computeModular(n) }
+    }
+
+    private func computeModular(_ n: Int) -> ModularSet {
         let m: ModularSet
         switch atoms[n].kind {
         case .variable: m = .everything
         case .product(let list):
             var p = ModularSet(constant: 1)
             for f in list { p = p * atomModular(f) }
-            m = p
+            m = isTame(LinearForm(atom: n)) ? p : p.wrapped(bits: 64)
         case .floorDiv(let x, let d):
-            let a = modular(x)
+            let a = valueModular(x)
             if let c = d.asConstant, c > 0, a.coeff % c == 0, a.coeff != 0, let q = floorDivide(a.base, c) {
                 m = ModularSet(a.coeff / c, q)
             } else {
                 m = .everything
             }
         case .floorMod(let x, let d):
-            let a = modular(x)
+            let a = valueModular(x)
             if let c = d.asConstant, c > 0 {
                 // A multiple of the divisor leaves one remainder.
                 m =
@@ -74,7 +90,7 @@ extension Analyzer {
             } else {
                 m = .everything
             }
-        case .min(let x, let y), .max(let x, let y): m = modular(x).union(modular(y))
+        case .min(let x, let y), .max(let x, let y): m = valueModular(x).union(valueModular(y))
         case .opaque:
             // As for bounds.
             caches.modulars[n] = .everything

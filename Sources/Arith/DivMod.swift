@@ -62,8 +62,10 @@ extension Analyzer {
             if c == 0 || c == .min { return nil }
             if let v = a.asConstant { return ApusTIR.floorDivide(v, c).map { LinearForm($0) } }
             if c == 1 { return a }
+            // The opposite of data may be itself: of the least number.
+            guard isTame(a) else { return divAtom(a, d) }
             if c < 0 { return a.scaled(by: -1).flatMap { floorDiv($0, LinearForm(-c)) } }
-            return isTame(a) ? divideConstant(a, c) : divAtom(a, d)
+            return divideConstant(a, c)
         }
         if let v = a.asConstant, v == 0 { return a }
         guard isTame(a), isTame(d), let (q, r) = divideSymbolic(a, d) else { return divAtom(a, d) }
@@ -123,10 +125,11 @@ extension Analyzer {
             if c == 0 || c == .min { return nil }
             if let v = a.asConstant { return ApusTIR.floorModulo(v, c).map { LinearForm($0) } }
             if c == 1 { return LinearForm(0) }
+            guard isTame(a) else { return modAtom(a, d) }
             if c < 0 {
                 return a.scaled(by: -1).flatMap { floorMod($0, LinearForm(-c)) }.flatMap { $0.scaled(by: -1) }
             }
-            return isTame(a) ? moduloConstant(a, c, 0) : modAtom(a, d)
+            return moduloConstant(a, c, 0)
         }
         if let v = a.asConstant, v == 0 { return a }
         guard isTame(a), isTame(d), let (_, r) = divideSymbolic(a, d) else { return modAtom(a, d) }

@@ -15,6 +15,7 @@ extension Analyzer {
         let n = atoms.count
         atoms.append(atom)
         atomNumber[key] = n
+        formOfBuilt[ObjectIdentifier(atom.expr)] = LinearForm(atom: n)
         return n
     }
 
@@ -26,20 +27,25 @@ extension Analyzer {
     /// Whether the value is known not to come near the end of the 64-bit range, so that sums of it do not wrap: index
     /// variables, and what is bounded; not data loaded from memory.
     private func atomIsTame(_ n: Int) -> Bool {
-        if case .variable = atoms[n].kind { return true }
-        if let known = caches.tame[n] { return known }
-        let tame: Bool
-        switch atoms[n].kind {
-        case .variable: tame = true
-        case .product(let list): tame = list.allSatisfy { atomIsTame($0) }
-        case .floorDiv(let a, let d): tame = isTame(a) && isTame(d)
-        case .floorMod(_, let d): tame = isTame(d)
-        // One bounded side each way would do for boundedness.
-        case .min(let x, let y), .max(let x, let y): tame = (isTame(x) && isTame(y)) || isSmall(atomBound(n))
-        case .opaque: tame = isSmall(atomBound(n)) || partsAreTame(atoms[n].expr)
+        if case .variable = atoms[n].kind {
+            return wildVariables.isEmpty || !wildVariables.contains(n) || isSmall(atomBound(n))
         }
+        if let known = caches.tame[n] { return known }
+        let tame = deeper { partsAreTame(n) }
         caches.tame[n] = tame
         return tame
+    }
+
+    private func partsAreTame(_ n: Int) -> Bool {
+        switch atoms[n].kind {
+        case .variable: return true
+        case .product(let list): return list.allSatisfy { atomIsTame($0) }
+        case .floorDiv(let a, let d): return isTame(a) && isTame(d)
+        case .floorMod(_, let d): return isTame(d)
+        // One bounded side each way would do for boundedness.
+        case .min(let x, let y), .max(let x, let y): return (isTame(x) && isTame(y)) || isSmall(atomBound(n))
+        case .opaque: return isSmall(atomBound(n)) || partsAreTame(atoms[n].expr)
+        }
     }
 
     /// 2^48 is far above any index and far below overflow of a sum of products with strides.
@@ -54,18 +60,22 @@ extension Analyzer {
             return isTame(op.a) && isTame(op.b)
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
-            return isTame(s.trueValue) && isTame(s.falseValue)
+            return partIsTame(s.trueValue) && partIsTame(s.falseValue)
         case .ramp:
             let r = unsafeDowncast(e, to: Ramp.self)
             return isTame(r.base) && isTame(r.stride)
         case .broadcast: return isTame(unsafeDowncast(e, to: Broadcast.self).value)
         case .shuffle: return unsafeDowncast(e, to: Shuffle.self).vectors.allSatisfy { isTame($0) }
-        case .let: return isTame(unsafeDowncast(e, to: Let.self).body)
+        case .let: return partIsTame(unsafeDowncast(e, to: Let.self).body)
         case .call:
             let c = unsafeDowncast(e, to: Call.self)
-            return c.name == "tir.if_then_else" && c.args.dropFirst().allSatisfy { isTame($0) }
+            return c.name == "tir.if_then_else" && c.args.dropFirst().allSatisfy { partIsTame($0) }
         default: return false
         }
+    }
+
+    private func partIsTame(_ e: PrimExpr) -> Bool {
+        e.dtype == .index ? isTame(partForm(e)) : isTame(e)
     }
 
     /// Whether an index expression's arithmetic may be taken not to overflow.
@@ -84,6 +94,7 @@ extension Analyzer {
         for n in opaqueNumber[hash] ?? [] where sameExpr(atoms[n].expr, e) { return LinearForm(atom: n) }
         let n = atoms.count
         atoms.append(Atom(kind: .opaque, expr: e))
+        formOfBuilt[ObjectIdentifier(e)] = LinearForm(atom: n)
         opaqueNumber[hash, default: []].append(n)
         return LinearForm(atom: n)
     }
@@ -116,27 +127,27 @@ extension Analyzer {
             let e = unsafeDowncast(e, to: BinaryExpr.self)
             let a = form(e.a)
             let b = form(e.b)
-            return product(a, b) ?? opaqueBinary(e, a, b)
+            return product(a, b).map(rewrittenSum) ?? opaqueBinary(e, a, b)
         case .floorDiv, .div:
             let e = unsafeDowncast(e, to: BinaryExpr.self)
             let a = form(e.a)
             let b = form(e.b)
-            if e.kind == .div && !(bound(a).min >= 0 && bound(b).min > 0) {
+            if e.kind == .div && !(valueBound(a).min >= 0 && valueBound(b).min > 0) {
                 if let x = a.asConstant, let y = b.asConstant, y != 0, !(x == .min && y == -1) {
                     return LinearForm(x / y)
                 }
                 return opaqueBinary(e, a, b)
             }
-            return floorDiv(a, b) ?? opaqueBinary(e, a, b)
+            return floorDiv(a, b).map(rewrittenSum) ?? opaqueBinary(e, a, b)
         case .floorMod, .mod:
             let e = unsafeDowncast(e, to: BinaryExpr.self)
             let a = form(e.a)
             let b = form(e.b)
-            if e.kind == .mod && !(bound(a).min >= 0 && bound(b).min > 0) {
+            if e.kind == .mod && !(valueBound(a).min >= 0 && valueBound(b).min > 0) {
                 if let x = a.asConstant, let y = b.asConstant, y != 0, y != -1 { return LinearForm(x % y) }
                 return opaqueBinary(e, a, b)
             }
-            return floorMod(a, b) ?? opaqueBinary(e, a, b)
+            return floorMod(a, b).map(rewrittenSum) ?? opaqueBinary(e, a, b)
         case .min, .max:
             let e = unsafeDowncast(e, to: BinaryExpr.self)
             return extremum(e.kind, form(e.a), form(e.b))
@@ -293,25 +304,29 @@ extension Analyzer {
                 ? Add(result, IntImm(f.constant)) : Sub(result, IntImm(-f.constant))
         }
         builtForms[f] = result
+        formOfBuilt[ObjectIdentifier(result)] = f
         return result
     }
 
     /// Whether atom `n` occurs anywhere in `f`, inside other atoms as well.
     func mentions(_ f: LinearForm, _ n: Int) -> Bool {
-        for t in f.terms where atomMentions(t.atom, n) { return true }
-        return false
-    }
-
-    private func atomMentions(_ a: Int, _ n: Int) -> Bool {
-        if a == n { return true }
-        switch atoms[a].kind {
-        case .variable: return false
-        case .product(let list): return list.contains { atomMentions($0, n) }
-        case .floorDiv(let x, let y), .floorMod(let x, let y), .min(let x, let y), .max(let x, let y):
-            return mentions(x, n) || mentions(y, n)
-        case .opaque:
-            guard case .variable(let v) = atoms[n].kind else { return true }
-            return uses(atoms[a].expr, [v])
+        // Atoms that have been looked at, and those yet to be: nested atoms share others, and may be deep.
+        var seen: Set<Int> = []
+        var open = f.terms.map { $0.atom }
+        while let a = open.popLast() {
+            if a == n { return true }
+            switch atoms[a].kind {
+            case .variable: continue
+            case .product(let list): open += list
+            case .floorDiv(let x, let y), .floorMod(let x, let y), .min(let x, let y), .max(let x, let y):
+                if !seen.insert(a).inserted { continue }
+                for t in x.terms { open.append(t.atom) }
+                for t in y.terms { open.append(t.atom) }
+            case .opaque:
+                guard case .variable(let v) = atoms[n].kind else { return true }
+                if uses(atoms[a].expr, [v]) { return true }
+            }
         }
+        return false
     }
 }

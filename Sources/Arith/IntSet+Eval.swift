@@ -129,7 +129,7 @@ private struct SetEvaluator {
         case .variable: break
         case .product(let list): for m in list where isRelaxed(m) { found = true }
         case .floorDiv(let x, let y), .floorMod(let x, let y), .min(let x, let y), .max(let x, let y):
-            found = isRelaxed(x) || isRelaxed(y)
+            found = analyzer.deeper { isRelaxed(x) || isRelaxed(y) }
         case .opaque:
             found = map.keys.contains { analyzer.mentions(LinearForm(atom: n), $0) }
         }
@@ -343,7 +343,8 @@ private struct SetEvaluator {
         switch e.kind {
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
-            return hull(interval(analyzer.form(s.trueValue)), interval(analyzer.form(s.falseValue)))
+            return hull(
+                interval(analyzer.partForm(s.trueValue)), interval(analyzer.partForm(s.falseValue)))
         case .div, .mod:
             let op = unsafeDowncast(e, to: BinaryExpr.self)
             let a = interval(analyzer.form(op.a))
@@ -366,7 +367,8 @@ private struct SetEvaluator {
             switch c.name {
             case "tir.likely": return interval(analyzer.form(c.args[0]))
             case "tir.if_then_else":
-                return hull(interval(analyzer.form(c.args[1])), interval(analyzer.form(c.args[2])))
+                return hull(
+                    interval(analyzer.partForm(c.args[1])), interval(analyzer.partForm(c.args[2])))
             case "tir.shift_left":
                 guard let s = c.args[1].asInt, s >= 0, s < 48 else { return nil }
                 let a = interval(analyzer.form(c.args[0]))
@@ -391,7 +393,7 @@ private struct SetEvaluator {
             map[n] = value
             intervals = [:]
             relaxed = [:]
-            var r = interval(analyzer.form(l.body))
+            var r = interval(analyzer.partForm(l.body))
             // The variable must not escape; its interval may speak of relaxed ones, which the caller goes on with.
             if let f = r.lo, analyzer.mentions(f, n) { r.lo = nil }
             if let f = r.hi, analyzer.mentions(f, n) { r.hi = nil }

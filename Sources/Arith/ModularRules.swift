@@ -7,17 +7,14 @@ import ApusTIR
 extension Analyzer {
     /// Divisibility of an integer expression of any type.
     func otherModular(_ e: PrimExpr) -> ModularSet {
-        if e.dtype == .index {
-            let f = form(e)
-            return isTame(f) || f.asAtom != nil ? modular(f) : modular(f).wrapped(bits: 64)
-        }
+        if e.dtype == .index { return valueModular(form(e)) }
         guard e.dtype.isInteger, !e.dtype.isBool else { return .everything }
         if let v = e.asInt { return ModularSet(constant: v) }
         if e.kind == .variable {
             return variableModular[variableAtom(unsafeDowncast(e, to: Var.self))] ?? .everything
         }
         if let known = caches.otherModulars[ObjectIdentifier(e)] { return known.value }
-        let m = opaqueModular(e)
+        let m = deeper { opaqueModular(e) }
         caches.otherModulars[ObjectIdentifier(e)] = (key: e, value: m)
         return m
     }
@@ -37,7 +34,8 @@ extension Analyzer {
             case .sub: m = a + b * ModularSet(constant: -1)
             default: m = a * b
             }
-            return e.dtype.element == .index || cannotWrap(op) ? m : m.wrapped(bits: Int(e.dtype.bits))
+            let exact = e.dtype.element == .index ? isTame(op.a) && isTame(op.b) : cannotWrap(op)
+            return exact ? m : m.wrapped(bits: Int(e.dtype.bits))
         case .min, .max:
             let op = unsafeDowncast(e, to: BinaryExpr.self)
             return modularSet(op.a).union(modularSet(op.b))
@@ -52,7 +50,7 @@ extension Analyzer {
             return remainder(modularSet(op.a), c, floor: e.kind == .floorMod)
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
-            return modularSet(s.trueValue).union(modularSet(s.falseValue))
+            return partModular(s.trueValue).union(partModular(s.falseValue))
         case .cast:
             let value = unsafeDowncast(e, to: Cast.self).value
             guard value.dtype.isInteger, !e.dtype.isBool else { return .everything }
@@ -65,11 +63,12 @@ extension Analyzer {
         case .call: return callModular(unsafeDowncast(e, to: Call.self))
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
-            return withLet(l) { modularSet(l.body) }
+            return withLet(l) { partModular(l.body) }
         case .ramp:
             let r = unsafeDowncast(e, to: Ramp.self)
             let m = modularSet(r.base) + modularSet(r.stride) * ModularSet.everything
-            return e.dtype.element == .index ? m : m.wrapped(bits: Int(e.dtype.bits))
+            let exact = e.dtype.element == .index && isTame(r.base) && isTame(r.stride)
+            return exact ? m : m.wrapped(bits: Int(e.dtype.bits))
         case .broadcast: return modularSet(unsafeDowncast(e, to: Broadcast.self).value)
         case .shuffle:
             let parts = unsafeDowncast(e, to: Shuffle.self).vectors.map { modularSet($0) }
@@ -77,6 +76,10 @@ extension Analyzer {
             return parts.dropFirst().reduce(first) { $0.union($1) }
         default: return .everything
         }
+    }
+
+    private func partModular(_ e: PrimExpr) -> ModularSet {
+        e.dtype == .index ? valueModular(partForm(e)) : modularSet(e)
     }
 
     private func isWideUnsigned(_ e: PrimExpr) -> Bool {
@@ -111,7 +114,7 @@ extension Analyzer {
         let bits = Int(c.dtype.bits)
         switch c.name {
         case "tir.likely": return modularSet(first)
-        case "tir.if_then_else": return modularSet(c.args[1]).union(modularSet(c.args[2]))
+        case "tir.if_then_else": return partModular(c.args[1]).union(partModular(c.args[2]))
         case "tir.shift_left":
             // Bits that leave the word are multiples of the word.
             guard let s = c.args[1].constantInt, s >= 0, s < min(bits, 62) else { return .everything }

@@ -170,10 +170,11 @@ extension Analyzer {
         if isTame(a), isTame(b), let d = b.adding(a, times: -1), let n = d.scaled(by: -1) {
             if proveNonNegative(d) { return kind == .min ? a : b }
             if proveNonNegative(n) { return kind == .min ? b : a }
-        } else if bound(a).max <= bound(b).min, bound(a).max != ConstIntBound.posInf {
-            return kind == .min ? a : b
-        } else if bound(b).max <= bound(a).min, bound(b).max != ConstIntBound.posInf {
-            return kind == .min ? b : a
+        } else {
+            let x = valueBound(a)
+            let y = valueBound(b)
+            if x.max <= y.min, x.max != ConstIntBound.posInf { return kind == .min ? a : b }
+            if y.max <= x.min, y.max != ConstIntBound.posInf { return kind == .min ? b : a }
         }
         let e = extremumAtom(kind, a, b)
         if nested(a) || nested(b), rewriteDepth < Self.rewriteLimit, let n = e.asAtom,
@@ -205,11 +206,18 @@ extension Analyzer {
             default: break
             }
         }
-        guard found, rewriteDepth < Self.rewriteLimit, let r = rewrite(build(f)) else { return f }
-        rewriteDepth += 1
-        defer { rewriteDepth -= 1 }
-        let g = form(r)
-        return weight(g) < weight(f) ? g : f
+        guard found, rewriteDepth < Self.rewriteLimit else { return f }
+        func lighter(_ sum: LinearForm, _ rest: Int) -> LinearForm? {
+            guard let r = rewrite(build(sum)) else { return nil }
+            rewriteDepth += 1
+            defer { rewriteDepth -= 1 }
+            guard let g = form(r).adding(LinearForm(rest)) else { return nil }
+            return weight(g) < weight(f) ? g : nil
+        }
+        if let g = lighter(f, 0) { return g }
+        // The constant stands outermost, where it may hide what fits.
+        guard f.terms.count > 1, f.constant != 0 else { return f }
+        return lighter(LinearForm(constant: 0, terms: f.terms), f.constant) ?? f
     }
 
     private func weight(_ f: LinearForm) -> Int {
@@ -237,8 +245,15 @@ extension Analyzer {
             let op = unsafeDowncast(e, to: BinaryExpr.self)
             return e.dtype.isScalar ? simplifyLogic(op) : simplifyBinary(op)
         case .not:
-            let a = simplify(unsafeDowncast(e, to: Not.self).a)
-            return finish(a === unsafeDowncast(e, to: Not.self).a ? e : Not(a))
+            let inside = unsafeDowncast(e, to: Not.self).a
+            if e.dtype.isScalar, inside.kind == .and || inside.kind == .or {
+                // Negation moves down, once and of all members of a chain at once, before they are simplified.
+                let kind: PrimExprKind = inside.kind == .and ? .or : .and
+                let members = flattened(inside, inside.kind).map { negation($0) }
+                return simplify(members.dropFirst().reduce(members[0]) { BinaryExpr.raw(kind, $0, $1) })
+            }
+            let a = simplify(inside)
+            return finish(a === inside ? e : Not(a))
         case .select:
             let s = unsafeDowncast(e, to: Select.self)
             let c = simplify(s.condition)
@@ -279,6 +294,14 @@ extension Analyzer {
         }
     }
 
+    /// `not(e)`, the same object each time: what occurs often is simplified once.
+    private func negation(_ e: PrimExpr) -> PrimExpr {
+        if let known = negations[ObjectIdentifier(e)] { return known.value }
+        let n = not(e)
+        negations[ObjectIdentifier(e)] = (key: e, value: n)
+        return n
+    }
+
     private func simplifyBinary(_ op: BinaryExpr) -> PrimExpr {
         let a = simplify(op.a)
         let b = simplify(op.b)
@@ -314,7 +337,12 @@ extension Analyzer {
             }
         }
         let result = compare(op.kind, a, b)
-        return fact(same(result, op) ? op : result)
+        if same(result, op) { return fact(op) }
+        // Turned round or with other sides, it may fit a rule that it did not fit before.
+        guard result is BinaryExpr, rewriteDepth < Self.rewriteLimit else { return fact(result) }
+        rewriteDepth += 1
+        defer { rewriteDepth -= 1 }
+        return simplify(result)
     }
 
     private func weight(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> Int {
@@ -330,8 +358,15 @@ extension Analyzer {
         case "tir.if_then_else" where c.args.count == 3:
             let condition = simplify(c.args[0])
             if let v = condition.asInt { return simplify(c.args[v != 0 ? 1 : 2]) }
-            let t = withSimplifiedConstraint(condition) { simplify(c.args[1]) }
-            let f = withSimplifiedConstraint(not(condition)) { simplify(c.args[2]) }
+            // Far inside, where much is known already, the branches count on nothing more: each scope begins anew with
+            // what it has seen.
+            let scoped = openChoices < Self.choiceLimit
+            openChoices += 1
+            defer { openChoices -= 1 }
+            let t = scoped ? withSimplifiedConstraint(condition) { simplify(c.args[1]) } : simplify(c.args[1])
+            let f =
+                scoped
+                ? withSimplifiedConstraint(not(condition)) { simplify(c.args[2]) } : simplify(c.args[2])
             let unchanged = condition === c.args[0] && t === c.args[1] && f === c.args[2]
             return finish(unchanged ? c : Call(c.dtype, c.op, [condition, t, f]))
         case "tir.likely" where c.args.count == 1:
@@ -343,6 +378,9 @@ extension Analyzer {
             return n.dtype.isInteger && n.kind == .call && effect(of: c) == .pure ? finish(n) : n
         }
     }
+
+    /// Nested conditions of `if_then_else` whose branches are simplified with them in mind.
+    static let choiceLimit = 64
 
     private func simplifyLet(_ l: Let) -> PrimExpr {
         let value = simplify(l.value)
@@ -427,7 +465,10 @@ extension Analyzer {
                     return s
                 }
                 simplified.append(s)
-                if i < 32 && i + 1 < members.count { addSimplifiedConstraint(isAnd ? s : not(s)) }
+                // What is large decides nothing but itself, and would be negated once for each level of a chain.
+                if i < 32, i + 1 < members.count, expressionSize(s, limit: 256) < 256 {
+                    addSimplifiedConstraint(isAnd ? s : not(s))
+                }
             }
             return nil
         }

@@ -102,7 +102,11 @@ public func cast(_ dtype: DataType, _ value: PrimExpr) -> PrimExpr {
             let v = unsafeDowncast(value, to: FloatImm.self).value
             if dtype.isBool { return IntImm(v != 0 ? 1 : 0, dtype: dtype) }
             if dtype.isFloat { return FloatImm(v, dtype: dtype) }
-            if dtype.isInteger, let n = Int(exactly: v.rounded(.towardZero)), IntImm.fits(n, dtype) {
+            // What is out of range stays a conversion: no value of it is promised (ADR 11). A negative number is no bit
+            // pattern of an unsigned one.
+            if dtype.isInteger, let n = Int(exactly: v.rounded(.towardZero)), IntImm.fits(n, dtype),
+                n >= 0 || !dtype.isUInt
+            {
                 return IntImm(n, dtype: dtype)
             }
         }
@@ -151,8 +155,13 @@ private func foldBinary(_ kind: PrimExprKind, _ a: PrimExpr, _ b: PrimExpr) -> P
     case .sub: return FloatImm(x - y, dtype: type)
     case .mul: return FloatImm(x * y, dtype: type)
     case .div: return FloatImm(x / y, dtype: type)
-    case .min: return FloatImm(x.isNaN || y.isNaN ? .nan : Swift.min(x, y), dtype: type)
-    case .max: return FloatImm(x.isNaN || y.isNaN ? .nan : Swift.max(x, y), dtype: type)
+    // NaN wins; -0 is below 0, which `Swift.min` does not know.
+    case .min:
+        if x.isNaN || y.isNaN { return FloatImm(.nan, dtype: type) }
+        return x < y || (x == y && x.sign == .minus) ? a : b
+    case .max:
+        if x.isNaN || y.isNaN { return FloatImm(.nan, dtype: type) }
+        return x > y || (x == y && x.sign == .plus) ? a : b
     case .eq: return IntImm(x == y ? 1 : 0, dtype: .bool)
     case .ne: return IntImm(x != y ? 1 : 0, dtype: .bool)
     case .lt: return IntImm(x < y ? 1 : 0, dtype: .bool)

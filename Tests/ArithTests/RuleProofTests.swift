@@ -20,10 +20,22 @@ struct RuleProof: Sendable {
 final class RuleProver {
     private let z3 = Z3Process()
     let milliseconds: Int
+    /// How many assignments an exhaustive check may look at.
+    let budget: Int
 
-    init(milliseconds: Int) { self.milliseconds = milliseconds }
+    init(milliseconds: Int, budget: Int) {
+        self.milliseconds = milliseconds
+        self.budget = budget
+    }
 
     var hasZ3: Bool { z3 != nil }
+
+    /// Questions about expressions that have been proved.
+    var decided: [String: Bool] = [:]
+
+    func ask(_ script: String) -> Z3Process.Answer {
+        z3?.check(script, milliseconds: milliseconds) ?? .unknown
+    }
 
     func prove(_ rule: RewriteRule) -> RuleProof {
         var proof = RuleProof()
@@ -46,7 +58,7 @@ final class RuleProver {
                 if case .bits(_, let signed) = theory, !exhaustive.insert("\(sense)\(signed)").inserted {
                     continue
                 }
-                guard let check = ExhaustiveCheck(rule, theory) else {
+                guard let check = ExhaustiveCheck(rule, theory, budget: budget) else {
                     proof.method = .open
                     proof.failure = "neither Z3 nor exhaustive evaluation decides the sense \(theory)"
                     continue
@@ -73,13 +85,16 @@ final class RuleProver {
     /// Every rule in shares, which run beside each other.
     static let shares = 2
 
+    /// The rules that are matched, and the steps of the linear normal form.
+    static let rules = RewriteRules.all + RewriteRules.linear
+
     static func share(_ k: Int) -> [RewriteRule] {
-        RewriteRules.all.enumerated().filter { $0.offset % shares == k }.map { $0.element }
+        rules.enumerated().filter { $0.offset % shares == k }.map { $0.element }
     }
 
     @Test("each rewrite rule is proved", arguments: 0..<shares)
     func proved(_ k: Int) {
-        let prover = RuleProver(milliseconds: 60)
+        let prover = RuleProver(milliseconds: 60, budget: 1 << 28)
         if !prover.hasZ3 {
             print("RuleProofTests: z3 is not installed; rules are evaluated exhaustively only")
         }
@@ -89,18 +104,26 @@ final class RuleProver {
         }
     }
 
+    @Test("what the simplifier does to conversions and shuffles is proved")
+    func provedClaims() {
+        let prover = RuleProver(milliseconds: 1000, budget: 1 << 28)
+        for claim in ExprClaim.casts + ExprClaim.shuffles {
+            let p = prover.prove(claim)
+            if let f = p.failure { Issue.record("\(claim.name): \(claim.text): \(f)") }
+        }
+    }
+
     @Test(
         "the report of all proofs",
         .enabled(if: ProcessInfo.processInfo.environment["APUS_PROVE_REPORT"] != nil))
     func report() throws {
         let path = ProcessInfo.processInfo.environment["APUS_PROVE_REPORT"] ?? "prove-report.txt"
-        let prover = RuleProver(milliseconds: 1000)
+        let prover = RuleProver(milliseconds: 500, budget: 1 << 32)
         var lines: [String] = []
         var proved = 0
         var exhaustive = 0
         var open = 0
-        for rule in RewriteRules.all {
-            let p = prover.prove(rule)
+        func note(_ name: String, _ text: String, _ p: RuleProof) {
             let word: String
             switch p.method {
             case .proved:
@@ -114,12 +137,20 @@ final class RuleProver {
                 word = "OPEN"
             }
             let ms = Int(p.seconds * 1000)
-            if p.method != .proved { print("\(rule.name): \(word) \(ms) ms \(p.parts) \(rule.text)") }
+            if p.method != .proved { print("\(name): \(word) \(ms) ms \(p.parts) \(text)") }
             lines.append(
-                "\(rule.name): \(rule.text)\n    \(word), \(ms) ms: \(p.parts.joined(separator: " "))"
+                "\(name): \(text)\n    \(word), \(ms) ms: \(p.parts.joined(separator: " "))"
                     + (p.failure.map { "\n    \($0)" } ?? ""))
         }
-        let n = RewriteRules.all.count
+        // `APUS_PROVE_ONLY=linear.` reports on some of them.
+        let only = ProcessInfo.processInfo.environment["APUS_PROVE_ONLY"] ?? ""
+        for rule in Self.rules where rule.name.hasPrefix(only) {
+            note(rule.name, rule.text, prover.prove(rule))
+        }
+        for claim in ExprClaim.casts + ExprClaim.shuffles where claim.name.hasPrefix(only) {
+            note(claim.name, claim.text, prover.prove(claim))
+        }
+        let n = proved + exhaustive + open
         lines.append("rules \(n) proved \(proved) exhaustive \(exhaustive) open \(open)")
         try (lines.joined(separator: "\n") + "\n").write(toFile: path, atomically: true, encoding: .utf8)
         #expect(open == 0)

@@ -12,7 +12,8 @@ struct RuleInstance {
     let variables: [Var]
 
     /// The left side with constants chosen so that the condition on them holds; nil if none are found.
-    init?(_ rule: RewriteRule, _ type: DataType, lanes: Int) {
+    /// - Parameter choice: which of the choices of constants.
+    init?(_ rule: RewriteRule, _ type: DataType, lanes: Int, choice: Int = 0) {
         let names = rule.before.variables
         var map: [String: PrimExpr] = [:]
         var list: [Var] = []
@@ -49,10 +50,14 @@ struct RuleInstance {
             }
         }
         var chosen: [String: Int]?
+        var skipped = 0
         func choose(_ k: Int, _ c: [String: Int]) {
             if chosen != nil { return }
             if k == constants.count {
-                if rule.conditionOnConstants.allSatisfy({ value($0, c) == 1 }) { chosen = c }
+                if rule.conditionOnConstants.allSatisfy({ value($0, c) == 1 }) {
+                    if skipped == choice { chosen = c }
+                    skipped += 1
+                }
                 return
             }
             var options = candidates
@@ -157,6 +162,35 @@ struct RuleInstance {
         }
         // Rules for the ends of a type's range want constants that only some types have.
         #expect(withoutInstance.count < 12, "\(withoutInstance)")
+    }
+
+    /// Conditions of vector rules speak of one lane, in which variables and constants meet.
+    @Test func vectorRulesWithConditionsApply() {
+        let ranges = [
+            ConstIntBound(0, 3), ConstIntBound(-9, -8), ConstIntBound(16, 17), ConstIntBound(100, 103),
+        ]
+        var count = 0
+        for rule in RewriteRules.all where rule.isVectorRule && !rule.conditionOnVariables.isEmpty {
+            count += 1
+            var fired = false
+            for choice in 0..<160 where !fired {
+                guard let instance = RuleInstance(rule, .index, lanes: 4, choice: choice) else { break }
+                for x in ranges where !fired {
+                    for y in instance.variables.count > 1 ? ranges : [x] where !fired {
+                        let a = Analyzer()
+                        a.trackRules()
+                        for (k, v) in instance.variables.enumerated() { a.bind(v, bound: k == 0 ? x : y) }
+                        _ = a.simplify(instance.before)
+                        let hits = a.hitsOfRules
+                        // What is not negative has become a floor division by an earlier rule.
+                        let taken = rule.name.hasPrefix("tdiv") || rule.name.hasPrefix("tmod")
+                        fired = hits[rule.name] != nil || (taken && !hits.isEmpty)
+                    }
+                }
+            }
+            #expect(fired, "\(rule.name): \(rule.text)")
+        }
+        #expect(count > 5)
     }
 
     @Test func castsKeepTheirValues() {

@@ -19,6 +19,30 @@ struct RandomExpr {
         .index, .int8, .int16, .int32, .uint8, .uint16, .uint32, .uint64, .bool, .float32, .float64,
     ]
     static let indexRange = -9...40
+    /// Memory of each type with known contents, the ends of the type among them: data is not trusted not to wrap.
+    static let buffers: [DataType: (buffer: Buffer, data: NDArray)] = {
+        var m: [DataType: (buffer: Buffer, data: NDArray)] = [:]
+        for t in types {
+            let data = NDArray(shape: [8], dtype: t)
+            for k in 0..<8 {
+                let p = data.data + k * t.byteCount
+                if t.isFloat {
+                    let v = [0, -0.0, 1, -1, 2.5, .infinity, .nan, 1e30][k]
+                    if t.bits == 32 {
+                        p.storeBytes(of: Float(v), as: Float.self)
+                    } else {
+                        p.storeBytes(of: v, as: Double.self)
+                    }
+                    continue
+                }
+                let l = ConstFold.limits(t) ?? (min: 0, max: 1)
+                let v = t.isBool ? k & 1 : [0, 1, l.min, l.max, l.min &+ 1, l.max &- 1, 7, -3][k]
+                withUnsafeBytes(of: v) { p.copyMemory(from: $0.baseAddress!, byteCount: t.byteCount) }
+            }
+            m[t] = (buffer: Buffer("m_\(t)", [8], t), data: data)
+        }
+        return m
+    }()
     /// Variables of `let` and of reductions in scope, with their types.
     var scope: [Var] = []
 
@@ -58,8 +82,12 @@ struct RandomExpr {
     mutating func expr(_ t: DataType, _ depth: Int) -> PrimExpr {
         if depth <= 0 { return leaf(t) }
         let d = depth - 1
-        switch r.below(14) {
+        switch r.below(16) {
         case 0: return leaf(t)
+        case 14:
+            if let load = load(t, d) { return load }
+        case 15:
+            if let call = call(t, d) { return call }
         case 1:
             return Select(
                 expr(r.below(4) == 0 ? .bool : .bool.with(lanes: Int(t.lanes)), d), expr(t, d), expr(t, d))
@@ -94,12 +122,95 @@ struct RandomExpr {
         }
         if t.isBool { return boolean(t, d) }
         if t.isFloat {
-            let kinds: [PrimExprKind] = [.add, .sub, .mul, .div, .min, .max]
-            let k = kinds[r.below(6)]
+            let kinds: [PrimExprKind] = [
+                .add, .sub, .mul, .div, .min, .max, .add, .sub, .mul, .min, .max, .mod, .floorDiv, .floorMod,
+            ]
+            let k = kinds[r.below(14)]
             let a = expr(t, d)
             return BinaryExpr.raw(k, a, r.below(4) == 0 ? a : expr(t, d))
         }
         return integer(t, d)
+    }
+
+    /// An element of memory, or as many as there are lanes; the index is within bounds unless it wraps.
+    private mutating func load(_ t: DataType, _ d: Int) -> PrimExpr? {
+        guard let b = Self.buffers[t.element]?.buffer else { return nil }
+        if t.isScalar { return BufferLoad(b, [FloorMod(expr(.index, d), IntImm(8))]) }
+        let lanes = Int(t.lanes)
+        if r.below(2) == 0 { return BufferLoad(b, [Ramp(IntImm(r.below(5)), IntImm(1), lanes)]) }
+        return BufferLoad(
+            b, [FloorMod(expr(DataType.index.with(lanes: lanes), d), Broadcast(IntImm(8), lanes))])
+    }
+
+    /// An intrinsic function that is not arithmetic on integers of one type.
+    private mutating func call(_ t: DataType, _ d: Int) -> PrimExpr? {
+        let lanes = Int(t.lanes)
+        if t.isBool {
+            let of: DataType = r.below(2) == 0 ? .float32 : .float64
+            return intrinsic(["isnan", "isinf", "isfinite"][r.below(3)], t, [expr(of.with(lanes: lanes), d)])
+        }
+        if r.below(4) == 0, t.bits == 32 || t.bits == 64 {
+            // Not from floats: which pattern a NaN has is not kept.
+            let list: [DataType] = t.bits == 32 ? [.int32, .uint32] : [.int64, .uint64]
+            let of = list[r.below(2)]
+            if of != t.element { return intrinsic("reinterpret", t, [expr(of.with(lanes: lanes), d)]) }
+        }
+        if r.below(4) == 0 && lanes == 2 {
+            let name = r.below(2) == 0 ? "vectorlow" : "vectorhigh"
+            return intrinsic(name, t, [expr(t.with(lanes: 4), d)])
+        }
+        if r.below(4) == 0 && lanes == 4 {
+            return intrinsic(
+                "vectorcombine", t, [expr(t.with(lanes: 2), d), expr(t.with(lanes: 2), d)])
+        }
+        if t.isFloat {
+            switch r.below(4) {
+            case 0: return intrinsic("fma", t, [expr(t, d), expr(t, d), expr(t, d)])
+            case 1:
+                return intrinsic(
+                    ["pow", "fmod", "copysign", "atan2"][r.below(4)], t, [expr(t, d), expr(t, d)])
+            default:
+                let names = ["floor", "ceil", "trunc", "round", "sqrt", "exp", "fabs", "abs", "tanh", "log"]
+                return intrinsic(names[r.below(10)], t, [expr(t, d)])
+            }
+        }
+        if r.below(3) == 0 && t.element != .index { return intrinsic("clz", t, [expr(t, d)]) }
+        if t == .int32 && r.below(2) == 0 {
+            let q = IntImm(31, dtype: t)
+            return intrinsic(
+                "q_multiply_shift", t, [expr(t, d), expr(t, d), q, IntImm(r.below(5), dtype: t)])
+        }
+        if t == .uint64 {
+            func half() -> PrimExpr { IntImm(Int(r.next() >> 32), dtype: .uint32) }
+            return intrinsic("large_uint_imm", t, [half(), half()])
+        }
+        return t.isScalar && t != .index ? dataReduce(t, d) : nil
+    }
+
+    /// The largest with its place, the sum or the product of a few values of any type.
+    private mutating func dataReduce(_ t: DataType, _ d: Int) -> PrimExpr? {
+        guard scope.count < 3 else { return nil }
+        let l = [Var("l", dtype: t), Var("li")]
+        let m = [Var("m", dtype: t), Var("mi")]
+        let k = Var("k")
+        let axis = IterVar(IRRange(extent: IntImm(1 + r.below(3))), k, .commReduce)
+        scope.append(k)
+        defer { scope.removeLast() }
+        let source = expr(t, d - 1)
+        let condition = r.below(3) == 0 ? expr(.bool, d - 1) : trueExpr
+        if r.below(2) == 0 {
+            let first = GE(l[0], m[0])
+            let c = CommReducer(
+                lhs: l, rhs: m, result: [Select(first, l[0], m[0]), Select(first, l[1], m[1])],
+                identity: [minValue(t), IntImm(-1)])
+            return Reduce(c, [source, k], [axis], condition: condition, valueIndex: 0)
+        }
+        let kind: PrimExprKind = r.below(2) == 0 ? .add : .mul
+        let c = CommReducer(
+            lhs: [l[0]], rhs: [m[0]], result: [BinaryExpr.raw(kind, l[0], m[0])],
+            identity: [const(kind == .add ? 0 : 1, t)])
+        return Reduce(
+            c, [source], [axis], condition: condition, initial: r.below(3) == 0 ? [constant(t)] : [])
     }
 
     private mutating func integer(_ t: DataType, _ d: Int) -> PrimExpr {
@@ -169,6 +280,7 @@ struct RandomExpr {
     /// Values for all variables.
     mutating func assignment() -> [Var: TIRArgument] {
         var m: [Var: TIRArgument] = [:]
+        for b in Self.buffers.values { m[b.buffer.data] = .array(b.data) }
         for t in Self.types {
             for v in Self.variables[t] ?? [] {
                 let c = constant(t)
@@ -223,9 +335,10 @@ struct RandomExpr {
                     return (s, a.simplify(s))
                 }
                 cutOff += a.statistics.cutOff
+                if a.statistics.cutOff > 0 { print("seed \(seed): rules that undo each other: \(e)\n  \(s)") }
                 if again !== s {
                     restless += 1
-                    if restless <= 5 { print("seed \(seed): not settled: \(e)\n  \(s)\n  \(again)") }
+                    if restless <= 20 { print("seed \(seed): not settled: \(e)\n  \(s)\n  \(again)") }
                 }
                 if sameExpr(s, e) && s !== e {
                     differences += 1

@@ -164,6 +164,81 @@ import Testing
         #expect(analyzer().simplify(mn) === mn)
     }
 
+    /// Out of range a conversion has no promised value: it is left to whoever executes it.
+    @Test func floatsOutOfRangeStayConversions() {
+        for (v, t) in [(-1.0, DataType.uint64), (-1, .uint8), (300, .uint8), (1e30, .int64), (.nan, .int32)] {
+            let e = Cast(t, FloatImm(v, dtype: .float64))
+            #expect(analyzer().simplify(e) === e, "\(e)")
+            #expect(cast(t, FloatImm(v, dtype: .float64)).kind == .cast)
+        }
+        #expect(analyzer().simplify(Cast(.uint8, FloatImm(255.5))).asInt == 255)
+        #expect(analyzer().simplify(Cast(.int8, FloatImm(-1.5))).asInt == -1)
+    }
+
+    @Test func zerosOfFloatsHaveSigns() {
+        for (x, y) in [(0.0, -0.0), (-0.0, 0.0)] {
+            let low = analyzer().simplify(Min(FloatImm(x), FloatImm(y))).constantFloat
+            let high = analyzer().simplify(Max(FloatImm(x), FloatImm(y))).constantFloat
+            #expect(low == 0 && low?.sign == .minus)
+            #expect(high == 0 && high?.sign == .plus)
+        }
+    }
+
+    @Test func comparisonsSettleAtOnce() {
+        expect(GT(minimum(z, IntImm(12)), IntImm(5)), "z >= 6")
+        let p = Var("p", dtype: .bool)
+        expect(GT(Select(p, z, IntImm(4)), IntImm(5)), "p and z >= 6")
+        expect(z - minimum(z, y) + 12, "T.max(z - y, 0) + 12")
+        let b = Buffer("b", [16], .int64)
+        expect(BufferLoad(b, [floorMod(Select(p, IntImm(-1), IntImm(-2)), 8)]), "b[T.Select(p, 7, 6)]")
+    }
+
+    /// `max(0 - x, 0)` and `0 - min(x, 0)` are one: rules that prefer either would never end.
+    @Test func oppositesOfExtremaEnd() {
+        let v = Var("v", dtype: .index.with(lanes: 4))
+        func c(_ k: Int) -> PrimExpr { Broadcast(IntImm(k), 4) }
+        for e in [
+            Max(Sub(c(0), v), c(0)), Min(Sub(c(0), v), c(0)), Max(Sub(c(-1), v), c(0)),
+            Max(Mul(v, c(-1)), c(0)),
+            Sub(c(3), Min(v, c(3))), FloorDiv(Max(v, c(0)), c(-1)),
+        ] as [PrimExpr] {
+            let a = analyzer()
+            let s = a.simplify(e)
+            #expect(a.statistics.cutOff == 0, "\(e)")
+            #expect(a.simplify(s) === s)
+        }
+    }
+
+    /// The least number is its own opposite, and what is doubled may change its sign: data is not trusted not to.
+    @Test func dataAtTheEndsKeepsItsValue() throws {
+        let data = NDArray([Int.min, .max, .min + 1, -1, 0, 1, 7, 1 << 62])
+        let b = Buffer("b", [8], .int64)
+        let k = Var("k")
+        let load = BufferLoad(b, [k])
+        let w = Var("w")
+        let positive = Max(load, IntImm(0))
+        let vector = Max(BufferLoad(b, [Ramp(k, IntImm(0), 4)]), Broadcast(IntImm(0), 4))
+        let three = Mul(vector, Broadcast(IntImm(3), 4))
+        for e in [
+            FloorDiv(load, IntImm(-2)), FloorMod(load, IntImm(-3)), Div(Mul(positive, IntImm(3)), IntImm(8)),
+            Mod(Mul(positive, IntImm(3)), IntImm(8)), Min(Mul(Min(load, IntImm(5)), IntImm(2)), IntImm(20)),
+            Let(w, load, Select(GT(Add(w, IntImm(1)), w), IntImm(1), IntImm(0))),
+            FloorDiv(Mul(Min(load, IntImm(5)), IntImm(2)), IntImm(4)), Mod(three, Broadcast(IntImm(8), 4)),
+        ] as [PrimExpr] {
+            let a = Analyzer()
+            a.bind(k, IRRange(0, extent: 8))
+            let s = a.simplify(e)
+            let bound = e.dtype.isScalar ? a.constIntBound(e) : .everything
+            for i in 0..<8 {
+                let values: [Var: TIRArgument] = [k: .int(i), b.data: .array(data)]
+                let want = try TIRInterpreter.evaluateLanes(e, values)
+                let got = try TIRInterpreter.evaluateLanes(s, values)
+                #expect(zip(want, got).allSatisfy(SimplifyFuzzTests.equal), "\(e) became \(s) at \(i)")
+                if case .int(let v) = want[0] { #expect(bound.contains(v), "\(e) at \(i): \(bound)") }
+            }
+        }
+    }
+
     @Test func overflowStaysOpaque() {
         let a = Analyzer()
         let big = IntImm(Int.max / 2)

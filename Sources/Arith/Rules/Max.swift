@@ -62,9 +62,10 @@ extension RewriteRules {
                 max(x - y, z - y) -> max(x, z) - y
                 ~max(x + y, x) -> max(y, 0) + x
                 ~max(y + x, x) -> max(y, 0) + x
-                ~max(x - y, x) -> x - min(y, 0)
+                ~max(u - y, u) -> u - min(y, 0)
                 max(x + c1, c2) -> max(x, c2 - c1) + c1
-                max(c1 - x, c2) -> c1 - min(x, c1 - c2)
+                # For 0 the rules for sums go the other way: c1 - min(x, c1) is max(c1 - x, 0).
+                max(c1 - x, c2) -> c1 - min(x, c1 - c2) if c2 != 0
                 max(x * c1, y * c1) -> max(x, y) * c1 if c1 > 0
                 max(x * c1, y * c1) -> min(x, y) * c1 if c1 < 0
                 max(x * c1, c2) -> max(x, c2 // c1) * c1 if c1 > 0 && c2 % c1 == 0

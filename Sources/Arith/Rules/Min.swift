@@ -62,9 +62,10 @@ extension RewriteRules {
                 min(x - y, z - y) -> min(x, z) - y
                 ~min(x + y, x) -> min(y, 0) + x
                 ~min(y + x, x) -> min(y, 0) + x
-                ~min(x - y, x) -> x - max(y, 0)
+                ~min(u - y, u) -> u - max(y, 0)
                 min(x + c1, c2) -> min(x, c2 - c1) + c1
-                min(c1 - x, c2) -> c1 - max(x, c1 - c2)
+                # For 0 the rules for sums go the other way: c1 - max(x, c1) is min(c1 - x, 0).
+                min(c1 - x, c2) -> c1 - max(x, c1 - c2) if c2 != 0
                 min(x * c1, y * c1) -> min(x, y) * c1 if c1 > 0
                 min(x * c1, y * c1) -> max(x, y) * c1 if c1 < 0
                 min(x * c1, c2) -> min(x, c2 // c1) * c1 if c1 > 0 && c2 % c1 == 0

@@ -2,7 +2,9 @@ import ApusArith
 import ApusIR
 import ApusRuntime
 
-/// A rule evaluated for every value of every variable at a small width.
+/// A rule evaluated for every value of every variable at 8 bits, or at fewer where `budget` does not allow that.
+///
+/// One variable, the inner one, takes all its values at once; what does not depend on it is computed once for them.
 struct ExhaustiveCheck {
     let rule: RewriteRule
     let theory: Theory
@@ -11,51 +13,46 @@ struct ExhaustiveCheck {
     private(set) var bits = 8
     private(set) var counterexample: String?
 
-    /// Most assignments looked at.
-    static let budget = 1 << 25
-
     private var values = [Int](repeating: 0, count: RulePattern.names.count)
     private var lane = 0
     private var lanes = 1
-    /// The slot of the variable that runs over all its values at once; -1 for none.
-    private var inner = -1
-    private var innerValues: [Int] = [0]
+    private let names: [String]
+    private var innerName = ""
+    private var innerValues: [Int] = []
+    /// The names that are set one by one, and which parts of the condition are decided with each.
+    private var outer: [String] = []
+    private var decided: [[EvaluationNode]] = []
+    private var blockConditions: [EvaluationNode] = []
+    private var before: EvaluationNode?
+    private var after: EvaluationNode?
 
-    /// At 8 bits, or at fewer where there are too many variables; nil where even 3 are too many.
-    init?(_ rule: RewriteRule, _ theory: Theory) {
+    /// Nil for floats, and where even 3 bits are too many.
+    /// - Parameter budget: how many assignments may be looked at.
+    init?(_ rule: RewriteRule, _ theory: Theory, budget: Int) {
+        guard theory.isInteger else { return nil }
         self.rule = rule
+        names = rule.before.variables
         if case .bits(_, let signed) = theory {
             self.theory = .bits(8, signed: signed)
         } else {
             self.theory = theory
         }
-        let names = rule.before.variables
-        let numbers = names.filter { !Self.isBool($0) }
+        chooseInner()
         var usesLanes = false
         for side in [rule.before, rule.after] {
             side.visit { if case .operation(.ramp) = $0.shape { usesLanes = true } }
         }
-        guard theory.isInteger else { return nil }
-        // Constants first: the condition leaves few of them.
-        let outer =
-            names.filter { $0.hasPrefix("c") } + names.filter(Self.isBool)
-            + numbers.filter { !$0.hasPrefix("c") }.dropLast()
-        let last = numbers.last { !$0.hasPrefix("c") }
-        let constants = names.filter { $0.hasPrefix("c") }.count
         for width in [8, 7, 6, 5, 4, 3] {
             bits = width
-            let choices = count(constants: names.filter { $0.hasPrefix("c") })
-            let rest = (numbers.count - constants) * width + names.count - numbers.count + (usesLanes ? 4 : 0)
-            guard let choices, rest < 40, choices <= Self.budget >> rest else { continue }
-            if let last, let slot = RulePattern.names.firstIndex(of: last) {
-                inner = slot
-                innerValues = domain(last)
-            }
+            innerValues = domain(innerName)
+            prepare()
+            lanes = 4
+            guard countFits(budget / (innerValues.count * (usesLanes ? 10 : 1))) else { continue }
             for n in usesLanes ? 1...4 : 1...1 {
                 for i in 0..<n {
                     lanes = n
                     lane = i
-                    run(outer, 0, constants)
+                    run(0)
                 }
             }
             return
@@ -63,172 +60,396 @@ struct ExhaustiveCheck {
         return nil
     }
 
-    /// How many choices of the constants the condition leaves; nil where there are too many to look at.
-    private func count(constants: [String]) -> Int? {
-        if constants.count * bits > 20 { return nil }
-        var me = self
-        var n = 0
-        func go(_ k: Int) {
-            if k == constants.count {
-                if me.constantsFit { n += 1 }
-                return
-            }
-            guard let slot = RulePattern.names.firstIndex(of: constants[k]) else { return }
-            for v in me.domain(constants[k]) {
-                me.values[slot] = v
-                go(k + 1)
-            }
-        }
-        go(0)
-        return n
-    }
-
-    private var constantsFit: Bool { rule.conditionOnConstants.allSatisfy { scalar($0) == 1 } }
-
-    private mutating func run(_ outer: [String], _ k: Int, _ constants: Int) {
-        if counterexample != nil || (k == constants && !constantsFit) { return }
-        if k == outer.count { return block() }
-        guard let slot = RulePattern.names.firstIndex(of: outer[k]) else { return }
-        for v in domain(outer[k]) {
-            values[slot] = v
-            run(outer, k + 1, constants)
-        }
-    }
-
     private static func isBool(_ n: String) -> Bool { n == "p" || n == "q" || n == "r" }
 
+    /// A number that nothing is divided by, if there is one: variables rather than constants.
+    private mutating func chooseInner() {
+        var divisors: Set<String> = []
+        for side in [rule.before, rule.after] {
+            side.visit { p in
+                guard case .operation(let k) = p.shape, [.div, .mod, .floorDiv, .floorMod].contains(k) else {
+                    return
+                }
+                divisors.formUnion(p.children[1].variables)
+            }
+        }
+        // Nor one that others are computed from.
+        for c in rule.condition.map(Self.conjuncts) ?? [] {
+            for n in names { divisors.formUnion(Self.solution(c, n)?.variables ?? []) }
+            divisors.formUnion(names.filter { Self.solution(c, $0) != nil })
+        }
+        let numbers = names.filter { !Self.isBool($0) }
+        let variables = numbers.filter { !$0.hasPrefix("c") }
+        innerName =
+            variables.last { !divisors.contains($0) } ?? variables.last
+            ?? numbers.last { !divisors.contains($0) } ?? numbers.last ?? names.last ?? ""
+    }
+
     private func domain(_ n: String) -> [Int] {
+        if n.isEmpty { return [0] }
         if Self.isBool(n) { return [0, 1] }
         if case .bits(_, false) = theory { return Array(0..<(1 << bits)) }
         return Array(-(1 << (bits - 1))..<(1 << (bits - 1)))
     }
 
-    private mutating func block() {
-        let n = innerValues.count
-        var wanted = [Bool](repeating: true, count: n)
-        for c in rule.conditionOnVariables {
-            let v = vector(c)
-            for k in 0..<n where v.value[k] == 0 || !v.defined[k] { wanted[k] = false }
+    /// `a && b && …` one by one.
+    private static func conjuncts(_ p: RulePattern) -> [RulePattern] {
+        if case .operation(.and) = p.shape { return p.children.flatMap(conjuncts) }
+        return [p]
+    }
+
+    /// Orders the outer names, so that the condition rules out values early, and builds the evaluators.
+    private mutating func prepare() {
+        let all = rule.condition.map(Self.conjuncts) ?? []
+        let rest = names.filter { $0 != innerName }
+        // A constant that the condition gives as a function of others comes after them.
+        let given = rest.filter { n in all.contains { Self.solution($0, n) != nil } }
+        let free = rest.filter { !given.contains($0) }
+        let late = given.filter { n in
+            all.contains { !(Self.solution($0, n)?.isConstant ?? true) }
         }
-        let l = vector(rule.before)
-        var any = false
-        for k in 0..<n {
-            wanted[k] = wanted[k] && l.defined[k]
-            if wanted[k] {
-                any = true
-                cases += 1
+        outer =
+            free.filter { $0.hasPrefix("c") } + given.filter { !late.contains($0) }
+            + free.filter { !$0.hasPrefix("c") } + late
+        func node(_ p: RulePattern) -> EvaluationNode {
+            EvaluationNode(p, inner: innerName, lanes: innerValues.count)
+        }
+        decided = [[EvaluationNode]](repeating: [], count: outer.count + 1)
+        blockConditions = []
+        for c in all {
+            let used = c.variables
+            if used.contains(innerName) {
+                blockConditions.append(node(c))
+                continue
             }
+            let last = outer.lastIndex { used.contains($0) } ?? -1
+            decided[last + 1].append(node(c))
         }
-        if !any { return }
-        let r = vector(rule.after)
-        for k in 0..<n where wanted[k] && (!r.defined[k] || l.value[k] != r.value[k]) {
-            if inner >= 0 { values[inner] = innerValues[k] }
-            let at = rule.before.variables.map { n in
+        before = node(rule.before)
+        after = node(rule.after)
+    }
+
+    /// What `c` says `n` equals, if it says so.
+    private static func solution(_ c: RulePattern, _ n: String) -> RulePattern? {
+        guard case .operation(.eq) = c.shape else { return nil }
+        for (a, b) in [(c.children[0], c.children[1]), (c.children[1], c.children[0])]
+        where a.name == n && !b.variables.contains(n) {
+            return b
+        }
+        return nil
+    }
+
+    private var setting: EvaluationNode.Setting {
+        EvaluationNode.Setting(theory: theory, bits: bits, lane: lane, lanes: lanes)
+    }
+
+    private func holds(_ list: [EvaluationNode]) -> Bool {
+        for c in list {
+            c.evaluate(values, innerValues, setting)
+            if !c.defined || c.value == 0 { return false }
+        }
+        return true
+    }
+
+    private func choices(_ k: Int) -> [Int] {
+        let n = outer[k]
+        for c in rule.condition.map(Self.conjuncts) ?? [] {
+            guard let s = Self.solution(c, n),
+                s.variables.allSatisfy({ outer.firstIndex(of: $0).map { $0 < k } ?? false })
+            else { continue }
+            let e = EvaluationNode(s, inner: "", lanes: 1)
+            e.evaluate(values, [0], setting)
+            return e.defined && domain(n).contains(e.value) ? [e.value] : []
+        }
+        return domain(n)
+    }
+
+    /// Whether the condition leaves at most `most` choices of the outer names.
+    private func countFits(_ most: Int) -> Bool {
+        var me = self
+        var n = 0
+        // The variables of the condition are counted, the others multiplied.
+        let relevant = (0..<outer.count).last { !decided[$0 + 1].isEmpty } ?? -1
+        let factor = outer.dropFirst(relevant + 1).reduce(1) {
+            let r = $0.multipliedReportingOverflow(by: domain($1).count)
+            return r.overflow ? Int.max / 1024 : r.partialValue
+        }
+        func go(_ k: Int) -> Bool {
+            if k > relevant {
+                n += 1
+                return n.multipliedReportingOverflow(by: factor).overflow ? false : n * factor <= most
+            }
+            guard let slot = RulePattern.names.firstIndex(of: outer[k]) else { return false }
+            for v in me.choices(k) {
+                me.values[slot] = v
+                if me.holds(me.decided[k + 1]) && !go(k + 1) { return false }
+            }
+            return true
+        }
+        return holds(decided[0]) ? go(0) : true
+    }
+
+    private mutating func run(_ k: Int) {
+        if counterexample != nil || !holds(decided[k]) { return }
+        if k == outer.count { return block() }
+        guard let slot = RulePattern.names.firstIndex(of: outer[k]) else { return }
+        for v in choices(k) {
+            values[slot] = v
+            run(k + 1)
+        }
+    }
+
+    private mutating func block() {
+        guard let before, let after else { return }
+        let n = innerValues.count
+        before.evaluateLanes(values, innerValues, setting)
+        for c in blockConditions { c.evaluateLanes(values, innerValues, setting) }
+        after.evaluateLanes(values, innerValues, setting)
+        let conditions = blockConditions
+        for k in 0..<n {
+            if !before.ok[k] { continue }
+            var wanted = true
+            for c in conditions where !c.ok[k] || c.result[k] == 0 { wanted = false }
+            if !wanted { continue }
+            cases += 1
+            if after.ok[k] && before.result[k] == after.result[k] { continue }
+            if let slot = RulePattern.names.firstIndex(of: innerName) { values[slot] = innerValues[k] }
+            let at = names.map { n in
                 "\(n) = \(RulePattern.names.firstIndex(of: n).map { values[$0] } ?? 0)"
             }
-            counterexample = "\(at.joined(separator: ", ")), lane \(lane): \(l.value[k]) became \(r.value[k])"
+            counterexample =
+                "\(at.joined(separator: ", ")), lane \(lane): \(before.result[k]) became \(after.result[k])"
             return
         }
     }
+}
 
-    private var type: DataType {
-        switch theory {
-        case .bits(_, let signed): return DataType(signed ? .int : .uint, bits)
-        default: return .index
+/// A pattern with room for its values.
+final class EvaluationNode {
+    struct Setting {
+        let theory: Theory
+        let bits: Int
+        let lane: Int
+        let lanes: Int
+    }
+
+    let pattern: RulePattern
+    let children: [EvaluationNode]
+    /// Whether the inner variable occurs; else `value` and `defined` say everything.
+    let isVector: Bool
+    private let isInner: Bool
+    /// Whether there are values for which this has none.
+    private let isPartial: Bool
+    let count: Int
+    let result: UnsafeMutablePointer<Int>
+    let ok: UnsafeMutablePointer<Bool>
+    private(set) var value = 0
+    private(set) var defined = true
+    private var filled: (value: Int, defined: Bool)?
+
+    init(_ p: RulePattern, inner: String, lanes: Int) {
+        pattern = p
+        children = p.children.map { EvaluationNode($0, inner: inner, lanes: lanes) }
+        isInner = !inner.isEmpty && p.name == inner
+        isVector = isInner || children.contains { $0.isVector }
+        var partial = children.contains { $0.isPartial }
+        if case .operation(let k) = p.shape, [.div, .mod, .floorDiv, .floorMod].contains(k) {
+            partial = true
+        }
+        isPartial = partial
+        count = lanes
+        result = .allocate(capacity: lanes)
+        result.initialize(repeating: 0, count: lanes)
+        ok = .allocate(capacity: lanes)
+        ok.initialize(repeating: true, count: lanes)
+    }
+
+    deinit {
+        result.deallocate()
+        ok.deallocate()
+    }
+
+    /// Sets `result` and `ok`.
+    func evaluateLanes(_ values: [Int], _ inner: [Int], _ s: Setting) {
+        evaluate(values, inner, s)
+        if !isVector { spread() }
+    }
+
+    private func spread() {
+        if let filled, filled.value == value, filled.defined == defined { return }
+        for k in 0..<count { result[k] = value }
+        for k in 0..<count { ok[k] = defined }
+        filled = (value: value, defined: defined)
+    }
+
+    /// Sets `result` and `ok` of what depends on the inner variable, `value` and `defined` of what does not.
+    func evaluate(_ values: [Int], _ inner: [Int], _ s: Setting) {
+        if isInner {
+            for k in 0..<count { result[k] = inner[k] }
+            return
+        }
+        for c in children { c.evaluate(values, inner, s) }
+        if !isVector { return evaluateScalar(values, s) }
+        for c in children where !c.isVector { c.spread() }
+        let a = children[0]
+        if isPartial { for k in 0..<count { ok[k] = a.ok[k] } }
+        switch pattern.shape {
+        case .call(let f): call(f, s)
+        case .operation(let kind): operation(kind, s)
+        default: break
         }
     }
 
-    /// The value of a pattern of constants.
-    private func scalar(_ p: RulePattern) -> Int? {
-        switch p.shape {
-        case .constant: return values[p.slot]
-        case .literal(let v): return ConstFold.wrapped(v, type)
-        case .truth(let b): return b ? 1 : 0
-        case .lanes: return lanes
-        case .variable: return nil
-        case .call(let f):
-            guard let a = scalar(p.children[0]) else { return nil }
-            return ConstFold.intrinsic(f, a, p.children.count > 1 ? scalar(p.children[1]) ?? 0 : 0, type)
-        case .operation(let kind):
-            guard let a = scalar(p.children[0]) else { return nil }
-            if kind == .not { return a == 0 ? 1 : 0 }
-            if kind == .and && a == 0 || kind == .or && a != 0 || kind == .broadcast { return a }
-            guard let b = scalar(p.children[1]) else { return nil }
-            return ConstFold.binary(kind, a, b, type)
-        }
+    private static func type(_ s: Setting) -> DataType {
+        if case .bits(_, let signed) = s.theory { return DataType(signed ? .int : .uint, s.bits) }
+        return .index
     }
 
-    private typealias Lanes = (value: [Int], defined: [Bool])
-
-    private func vector(_ p: RulePattern) -> Lanes {
-        let n = innerValues.count
-        func all(_ v: Int) -> Lanes {
-            (value: [Int](repeating: v, count: n), defined: [Bool](repeating: true, count: n))
+    private func evaluateScalar(_ values: [Int], _ s: Setting) {
+        let type = Self.type(s)
+        let c = children
+        func strict(_ v: Int?) {
+            value = v ?? 0
+            defined = v != nil && c.allSatisfy { $0.defined }
         }
-        switch p.shape {
-        case .variable, .constant:
-            if p.slot == inner { return (value: innerValues, defined: [Bool](repeating: true, count: n)) }
-            return all(values[p.slot])
-        case .literal(let v): return all(ConstFold.wrapped(v, type))
-        case .truth(let b): return all(b ? 1 : 0)
-        case .lanes: return all(lanes)
-        case .call(let f):
-            let c = p.children.map { vector($0) }
-            var r = c[0]
-            switch f {
-            case "likely": return r
-            case "if_then_else":
-                for k in 0..<n {
-                    let s = c[c[0].value[k] != 0 ? 1 : 2]
-                    r.value[k] = s.value[k]
-                    r.defined[k] = c[0].defined[k] && s.defined[k]
-                }
-            default:
-                for k in 0..<n {
-                    let y = c.count > 1 ? c[1].value[k] : 0
-                    r.value[k] = ConstFold.intrinsic(f, c[0].value[k], y, type) ?? 0
-                    r.defined[k] = c.allSatisfy { $0.defined[k] }
-                }
-            }
-            return r
+        switch pattern.shape {
+        case .variable, .constant: value = values[pattern.slot]
+        case .literal(let v): value = ConstFold.wrapped(v, type)
+        case .truth(let b): value = b ? 1 : 0
+        case .lanes: value = s.lanes
+        case .call("likely"): strict(c[0].value)
+        case .call("if_then_else"):
+            let chosen = c[c[0].value != 0 ? 1 : 2]
+            value = chosen.value
+            defined = c[0].defined && chosen.defined
+        case .call(let f): strict(ConstFold.intrinsic(f, c[0].value, c.count > 1 ? c[1].value : 0, type))
         case .operation(let kind):
-            var a = vector(p.children[0])
             switch kind {
-            case .not:
-                for k in 0..<n { a.value[k] = a.value[k] == 0 ? 1 : 0 }
-                return a
-            case .broadcast: return a
-            default: break
+            case .not: strict(c[0].value == 0 ? 1 : 0)
+            case .broadcast: strict(c[0].value)
+            case .select: strict(c[0].value != 0 ? c[1].value : c[2].value)
+            case .and, .or:
+                let known = (c[0].value != 0) == (kind == .or)
+                value = known ? c[0].value : c[1].value
+                defined = c[0].defined && (known || c[1].defined)
+            case .ramp: strict(ConstFold.wrapped(c[0].value &+ c[1].value &* s.lane, type))
+            default: strict(ConstFold.binary(kind, c[0].value, c[1].value, type))
             }
-            let b = vector(p.children[1])
-            let t = type
-            if kind == .select {
-                let c = vector(p.children[2])
-                for k in 0..<n {
-                    a.defined[k] = a.defined[k] && b.defined[k] && c.defined[k]
-                    a.value[k] = a.value[k] != 0 ? b.value[k] : c.value[k]
-                }
-                return a
+        }
+    }
+
+    /// Every child's `ok` in mine.
+    private func strict() {
+        if !isPartial { return }
+        for c in children.dropFirst() where c.isPartial {
+            for k in 0..<count where !c.ok[k] { ok[k] = false }
+        }
+    }
+
+    private func call(_ f: String, _ s: Setting) {
+        let a = children[0]
+        if f == "if_then_else" {
+            for k in 0..<count {
+                let c = children[a.result[k] != 0 ? 1 : 2]
+                result[k] = c.result[k]
+                ok[k] = a.ok[k] && c.ok[k]
             }
+            return
+        }
+        strict()
+        let b = children.count > 1 ? children[1] : a
+        let type = Self.type(s)
+        switch f {
+        case "likely": for k in 0..<count { result[k] = a.result[k] }
+        case "bitwise_and": for k in 0..<count { result[k] = a.result[k] & b.result[k] }
+        case "bitwise_or": for k in 0..<count { result[k] = a.result[k] | b.result[k] }
+        default:
+            for k in 0..<count { result[k] = ConstFold.intrinsic(f, a.result[k], b.result[k], type) ?? 0 }
+        }
+    }
+
+    private func operation(_ kind: PrimExprKind, _ s: Setting) {
+        let n = count
+        let r = result
+        let a = children[0].result
+        let b = children.count > 1 ? children[1].result : a
+        switch kind {
+        case .not:
+            for k in 0..<n { r[k] = a[k] == 0 ? 1 : 0 }
+            return
+        case .broadcast:
+            for k in 0..<n { r[k] = a[k] }
+            return
+        case .select:
+            let c = children[2].result
+            strict()
+            for k in 0..<n { r[k] = a[k] != 0 ? b[k] : c[k] }
+            return
+        case .and, .or:
+            let decides = kind == .or
+            let other = children[1].ok
             for k in 0..<n {
-                if kind == .and || kind == .or {
-                    let decided = (a.value[k] != 0) == (kind == .or)
-                    a.defined[k] = a.defined[k] && (decided || b.defined[k])
-                    a.value[k] = decided ? a.value[k] : b.value[k]
-                    continue
-                }
-                let v: Int?
-                switch kind {
-                case .add: v = ConstFold.wrapped(a.value[k] &+ b.value[k], t)
-                case .mul: v = ConstFold.wrapped(a.value[k] &* b.value[k], t)
-                case .sub: v = ConstFold.wrapped(a.value[k] &- b.value[k], t)
-                case .ramp: v = ConstFold.wrapped(a.value[k] &+ b.value[k] &* lane, t)
-                default: v = ConstFold.binary(kind, a.value[k], b.value[k], t)
-                }
-                a.defined[k] = a.defined[k] && b.defined[k] && v != nil
-                a.value[k] = v ?? 0
+                let known = (a[k] != 0) == decides
+                if isPartial { ok[k] = ok[k] && (known || other[k]) }
+                r[k] = known ? a[k] : b[k]
             }
-            return a
+            return
+        default: strict()
+        }
+        switch kind {
+        case .add: for k in 0..<n { r[k] = a[k] &+ b[k] }
+        case .sub: for k in 0..<n { r[k] = a[k] &- b[k] }
+        case .mul: for k in 0..<n { r[k] = a[k] &* b[k] }
+        case .ramp: for k in 0..<n { r[k] = a[k] &+ b[k] &* s.lane }
+        case .min: for k in 0..<n { r[k] = a[k] < b[k] ? a[k] : b[k] }
+        case .max: for k in 0..<n { r[k] = a[k] > b[k] ? a[k] : b[k] }
+        case .eq: for k in 0..<n { r[k] = a[k] == b[k] ? 1 : 0 }
+        case .ne: for k in 0..<n { r[k] = a[k] != b[k] ? 1 : 0 }
+        case .lt: for k in 0..<n { r[k] = a[k] < b[k] ? 1 : 0 }
+        case .le: for k in 0..<n { r[k] = a[k] <= b[k] ? 1 : 0 }
+        case .gt: for k in 0..<n { r[k] = a[k] > b[k] ? 1 : 0 }
+        case .ge: for k in 0..<n { r[k] = a[k] >= b[k] ? 1 : 0 }
+        case .div, .mod, .floorDiv, .floorMod: divide(kind, children[1])
+        default: for k in 0..<n { ok[k] = false }
+        }
+        switch kind {
+        case .add, .sub, .mul, .ramp, .div, .floorDiv: wrap(s)
+        default: break
+        }
+    }
+
+    private func wrap(_ s: Setting) {
+        guard case .bits(_, let signed) = s.theory else { return }
+        let mask = (1 << s.bits) - 1
+        let sign = signed ? 1 << (s.bits - 1) : 0
+        for k in 0..<count { result[k] = ((result[k] & mask) ^ sign) &- sign }
+    }
+
+    /// Of values that are far within 32 bits: division there is several times faster than of 64.
+    private func divide(_ kind: PrimExprKind, _ divisor: EvaluationNode) {
+        let a = children[0].result
+        let b = divisor.result
+        for k in 0..<count {
+            if b[k] == 0 || !ok[k] {
+                ok[k] = false
+                result[k] = 0
+                continue
+            }
+            let q: Int
+            let rest: Int
+            if let x = Int32(exactly: a[k]), let y = Int32(exactly: b[k]), x != .min {
+                q = Int(x / y)
+                rest = Int(x % y)
+            } else {
+                (q, rest) = (a[k] / b[k], a[k] % b[k])
+            }
+            let down = rest != 0 && (rest < 0) != (b[k] < 0)
+            switch kind {
+            case .div: result[k] = q
+            case .mod: result[k] = rest
+            case .floorDiv: result[k] = down ? q - 1 : q
+            default: result[k] = down ? rest + b[k] : rest
+            }
         }
     }
 }
