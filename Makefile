@@ -3,6 +3,7 @@
 # make build     the command `apus` and the runtime library
 # make bench     the benchmarks
 # make figures   what compiling costs, in counts that do not depend on how busy the machine is; fails over the limits
+# make verify    all tests with every function of the loop IR that they make read back from its text and JSON
 # make fuzz SECONDS=600 SEED=1    every fuzzer for its share of the time
 # make prove     prove every rewrite rule, with a report in .build/prove-report.txt
 # make clean     remove what was built
@@ -19,7 +20,7 @@ SEED ?= 1
 export APUS_STANDALONE_RUNTIME := 1
 export PKG_CONFIG_PATH := $(CURDIR)/.deps/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
-.PHONY: all bootstrap build test demo bench figures fuzz prove clean format-check
+.PHONY: all bootstrap build test demo bench figures fuzz prove verify clean format-check
 
 all: build
 
@@ -34,6 +35,10 @@ test: bootstrap
 	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
 	swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build
 	scripts/test-cli
+
+verify: bootstrap
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	APUS_VERIFY=3 swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build --skip RuleProofTests
 
 demo: build
 	scripts/demo

@@ -16,5 +16,9 @@
 @_exported import ApusTOPI
 @_exported import ApusTarget
 
+/// Makes the node kinds, operators and intrinsics of every room known. What builds, parses or compiles a program does so by
+/// itself for what it needs; a process that begins by loading JSON of nodes calls this first. Idempotent.
+public func registerAll() { OpStrategies.registerAll() }
+
 /// The version of the compiler and of its file formats.
 public let apusVersion = "0.1.0"

@@ -1,10 +1,23 @@
 import ApusIR
 import ApusRuntime
+import ApusSupport
 import ApusTIR
 
 // Walking a program with an analyzer that knows, at each place, what the surroundings bind and guarantee: loop
 // variables and block iterators their ranges, `let` variables their values, branches their conditions, what follows an
 // assertion its condition. (TVM: IRVisitorWithAnalyzer, IRMutatorWithAnalyzer.)
+
+/// The variable of a loop and that of the thread axis it is bound to.
+private func bindLoop(_ s: For, _ range: IRRange, _ analyzer: Analyzer) {
+    analyzer.bind(s.loopVar, range)
+    if let t = s.threadBinding, t.variable !== s.loopVar { analyzer.bind(t.variable, range) }
+}
+
+/// The variable of a thread axis without a loop (`thread_extent`).
+private func bindAxis(_ a: AttrStmt, _ extent: PrimExpr, _ analyzer: Analyzer) {
+    guard let i = a.node as? IterVar, i.iterType == .threadIndex else { return }
+    analyzer.bind(i.variable, IRRange(extent: extent))
+}
 
 /// A visitor whose `analyzer` knows the surroundings of what is visited.
 open class IRVisitorWithAnalyzer: StmtExprVisitor {
@@ -15,15 +28,24 @@ open class IRVisitorWithAnalyzer: StmtExprVisitor {
         super.init()
     }
 
-    open override func visit(_ s: Stmt) {
+    open override func visit(_ s: Stmt) { growingStack { walk(s) } }
+
+    private func walk(_ s: Stmt) {
         switch s.stmtKind {
         case .forLoop:
             let s = unsafeDowncast(s, to: For.self)
             visit(s.min)
             visit(s.extent)
             analyzer.scope {
-                analyzer.bind(s.loopVar, IRRange(min: s.min, extent: s.extent))
+                bindLoop(s, IRRange(min: s.min, extent: s.extent), analyzer)
                 visit(s.body)
+            }
+        case .attr:
+            let a = unsafeDowncast(s, to: AttrStmt.self)
+            visit(a.value)
+            analyzer.scope {
+                bindAxis(a, a.value, analyzer)
+                visit(a.body)
             }
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)
@@ -56,7 +78,9 @@ open class IRVisitorWithAnalyzer: StmtExprVisitor {
         }
     }
 
-    open override func visit(_ e: PrimExpr) {
+    open override func visit(_ e: PrimExpr) { growingStack { walk(e) } }
+
+    private func walk(_ e: PrimExpr) {
         switch e.kind {
         case .let:
             let l = unsafeDowncast(e, to: Let.self)
@@ -92,18 +116,28 @@ open class IRMutatorWithAnalyzer: StmtExprMutator {
         super.init()
     }
 
-    open override func mutate(_ s: Stmt) -> Stmt {
+    open override func mutate(_ s: Stmt) -> Stmt { growingStack { rewrite(s) } }
+
+    private func rewrite(_ s: Stmt) -> Stmt {
         switch s.stmtKind {
         case .forLoop:
             let s = unsafeDowncast(s, to: For.self)
             let lo = mutate(s.min)
             let extent = mutate(s.extent)
             let body = analyzer.scope {
-                analyzer.bind(s.loopVar, IRRange(min: lo, extent: extent))
+                bindLoop(s, IRRange(min: lo, extent: extent), analyzer)
                 return mutate(s.body)
             }
             return lo === s.min && extent === s.extent && body === s.body
                 ? s : s.with(min: lo, extent: extent, body: body)
+        case .attr:
+            let a = unsafeDowncast(s, to: AttrStmt.self)
+            let value = mutate(a.value)
+            let body = analyzer.scope {
+                bindAxis(a, value, analyzer)
+                return mutate(a.body)
+            }
+            return value === a.value && body === a.body ? s : AttrStmt(a.node, a.key, value, body)
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)
             let value = mutate(s.value)
@@ -141,7 +175,9 @@ open class IRMutatorWithAnalyzer: StmtExprMutator {
         }
     }
 
-    open override func mutate(_ e: PrimExpr) -> PrimExpr {
+    open override func mutate(_ e: PrimExpr) -> PrimExpr { growingStack { rewrite(e) } }
+
+    private func rewrite(_ e: PrimExpr) -> PrimExpr {
         switch e.kind {
         case .let:
             let l = unsafeDowncast(e, to: Let.self)

@@ -20,11 +20,17 @@ public enum PrimExprKind: UInt8, Sendable, CaseIterable {
 open class PrimExpr: Node, @unchecked Sendable {
     /// Type of the value, lanes included.
     public final let dtype: DataType
+    /// The place in the text it was read from, if it was; not compared, not printed, not saved.
+    public final private(set) var span: Span?
 
     public init(dtype: DataType) { self.dtype = dtype }
 
     /// Which of the closed set of kinds this is.
     open var kind: PrimExprKind { internalError("\(Self.self) names no kind") }
+
+    /// Says where this came from, unless something does already. For whoever has just made the node: the one change that
+    /// a node knows, and only as long as nobody else sees it.
+    package final func locate(_ span: Span?) { if self.span == nil { self.span = span } }
 
     /// The value if this is an integer constant.
     public final var asInt: Int? { kind == .intImm ? unsafeDowncast(self, to: IntImm.self).value : nil }

@@ -69,6 +69,13 @@ public enum JSON: Sendable {
     }
 
     private static func quote(_ s: String, to out: inout String) {
+        // The usual text needs no escape.
+        if !s.utf8.contains(where: { $0 < 0x20 || $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+            out += "\""
+            out += s
+            out += "\""
+            return
+        }
         out += "\""
         for u in s.unicodeScalars {
             switch u {
@@ -112,7 +119,12 @@ private struct JSONParser {
     }
 
     mutating func space() {
-        while at < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[at]) { at += 1 }
+        while at < bytes.count {
+            switch bytes[at] {
+            case 0x20, 0x0A, 0x0D, 0x09: at += 1
+            default: return
+            }
+        }
     }
 
     mutating func take(_ c: Character) -> Bool {
@@ -192,8 +204,12 @@ private struct JSONParser {
     }
 
     mutating func string() throws -> String {
-        guard take("\"") else { throw failure("a string") }
-        var out: [UInt8] = []
+        guard at < bytes.count, bytes[at] == UInt8(ascii: "\"") else { throw failure("a string") }
+        at += 1
+        // The usual text has no escape and is taken as it stands.
+        let start = at
+        while at < bytes.count, bytes[at] != UInt8(ascii: "\""), bytes[at] != UInt8(ascii: "\\") { at += 1 }
+        var out = Array(bytes[start..<at])
         while at < bytes.count {
             let c = bytes[at]
             at += 1
@@ -232,7 +248,15 @@ private struct JSONParser {
 
     mutating func number() throws -> JSON {
         let start = at
-        while at < bytes.count, "+-.eE0123456789".utf8.contains(bytes[at]) { at += 1 }
+        scan: while at < bytes.count {
+            switch bytes[at] {
+            case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "-"),
+                UInt8(ascii: "."),
+                UInt8(ascii: "e"), UInt8(ascii: "E"):
+                at += 1
+            default: break scan
+            }
+        }
         let text = String(decoding: bytes[start..<at], as: UTF8.self)
         if let v = Int(text) { return .int(v) }
         if let v = Double(text) { return .double(v) }

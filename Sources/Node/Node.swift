@@ -89,19 +89,52 @@ public func reclaim<T: Object>(_ field: inout T) {
 func reclaimUnique<T: Object>(_ field: inout T) {
     // The field's own reference moves to the list: a copy kept here until the list is drained would be released last
     // and so undo the loop. The field is about to be destroyed: all that will happen to the tombstone is a release.
+    reclaimSlow(buried(&field))
+}
+
+/// For `deinit` only: gives up a reference that is not the last one, so that another field may turn out to hold the last.
+@usableFromInline
+func forgo<T: Object>(_ field: inout T) { buried(&field).release() }
+
+/// Puts the tombstone in the place of a child, whose reference the caller takes over.
+private func buried<T: Object>(_ field: inout T) -> Unmanaged<Object> {
     let child = Unmanaged<Object>.fromOpaque(Unmanaged.passUnretained(field).toOpaque())
     let grave = Unmanaged.passRetained(tombstone).toOpaque()
     withUnsafeMutablePointer(to: &field) {
         UnsafeMutableRawPointer($0).storeBytes(of: grave, as: UnsafeMutableRawPointer.self)
     }
-    reclaimSlow(child)
+    return child
 }
 
-/// For `deinit` only: as `reclaim` for each element.
+/// For `deinit` only: as `reclaim` for both, which may be the same node.
+@inlinable
+public func reclaim<T: Object>(_ a: inout T, _ b: inout T) {
+    if a === b { forgo(&a) } else { reclaim(&a) }
+    reclaim(&b)
+}
+
+/// For `deinit` only: as `reclaim` for each element; one may occur several times.
 @inlinable
 public func reclaim<T: Object>(_ field: inout [T]) {
     guard !field.isEmpty else { return }
-    for i in field.indices { reclaim(&field[i]) }
+    var shared = 0
+    for i in field.indices {
+        if isKnownUniquelyReferenced(&field[i]) { reclaimUnique(&field[i]) } else { shared += 1 }
+    }
+    if shared > 1 { reclaimTwins(&field) }
+}
+
+@usableFromInline
+func reclaimTwins<T: Object>(_ field: inout [T]) {
+    // Long lists without looking: giving up the reference early does no harm.
+    let looks = field.count <= 8
+    for i in field.indices where field[i] !== tombstone {
+        if isKnownUniquelyReferenced(&field[i]) {
+            reclaimUnique(&field[i])
+        } else if !looks || field[(i + 1)...].contains(where: { $0 === field[i] }) {
+            forgo(&field[i])
+        }
+    }
 }
 
 /// For `deinit` only: as `reclaim` where there is something.

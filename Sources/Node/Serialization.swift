@@ -39,7 +39,8 @@ private func loadNode(_ entry: JSON, _ built: [Node]) throws -> Node {
     guard let key = entry["type"]?.stringValue, let schema = NodeRegistry.schema(key) else {
         throw ApusError(
             "NODE004", "unknown kind of node", expected: "a registered type key",
-            actual: entry["type"]?.stringValue ?? "none")
+            actual: entry["type"]?.stringValue ?? "none",
+            hint: "registerAll() of the room that owns it must run first; `Apus.registerAll()` runs all")
     }
     return try schema.build(
         schema.fields.map { f in

@@ -73,6 +73,7 @@ public let opStrategyKey = OpAttrKey<OpStrategy>("FTVMStrategy")
 /// Gives every operator that TOPI computes its strategy, beside those already set.
 public enum OpStrategies {
     private static let once: Void = {
+        TENodes.registerAll()
         Relay.registerAll()
         PackedOps.registerAll()
         let packed = OpImplementation("conv2d_NCHWc.cpu") { attrs, inputs, _, _ in
@@ -126,6 +127,6 @@ public enum OpStrategies {
         }
     }()
 
-    /// Idempotent.
+    /// Also registers the node kinds, operators and intrinsics of all rooms below. Idempotent.
     public static func registerAll() { _ = once }
 }

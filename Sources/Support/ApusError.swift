@@ -13,7 +13,9 @@ public struct ApusError: Error, Sendable, CustomStringConvertible {
     public let actual: String?
     public let hint: String?
     /// Further findings that belong to the same failure, such as every unsupported operator of a model.
-    public let notes: [String]
+    public private(set) var notes: [String]
+    /// Whether the context names the place in a text already.
+    private var isLocated = false
 
     public init(
         _ code: String, _ message: String, at context: [String] = [], expected: String? = nil,
@@ -32,6 +34,16 @@ public struct ApusError: Error, Sendable, CustomStringConvertible {
     public func within(_ outer: String) -> ApusError {
         var copy = self
         copy.context.insert(outer, at: 0)
+        return copy
+    }
+
+    /// The same error with `place`, in a text, as the innermost place and the line there as a note; itself if it has one.
+    public func located(at place: String, excerpt: String) -> ApusError {
+        if isLocated { return self }
+        var copy = self
+        copy.isLocated = true
+        copy.context.append(place)
+        if !excerpt.isEmpty { copy.notes.append("\n" + excerpt) }
         return copy
     }
 

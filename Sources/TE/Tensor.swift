@@ -1,3 +1,4 @@
+import ApusArith
 import ApusIR
 import ApusNode
 import ApusRuntime
@@ -146,7 +147,7 @@ public enum TENodes {
     ]
     /// Makes the kinds known to JSON loading. Idempotent.
     public static func registerAll() {
-        TIRNodes.registerAll()
+        ArithNodes.registerAll()
         NodeRegistry.register(all)
     }
 }

@@ -36,6 +36,7 @@ public func buffersAccessed(_ s: Stmt) -> (reads: [Buffer], writes: [Buffer]) {
 
 /// Nodes of an expression, those shared counted each time they occur; at most `limit`.
 public func expressionSize(_ e: PrimExpr, limit: Int = .max) -> Int {
+    if limit > smallWalk { return Swift.min(sumOverOccurrences(e) { _ in 1 }, limit) }
     var count = 0
     var stack = [e]
     while let x = stack.popLast(), count < limit {
@@ -47,13 +48,15 @@ public func expressionSize(_ e: PrimExpr, limit: Int = .max) -> Int {
 
 /// Levels of an expression: 1 for a leaf.
 public func expressionDepth(_ e: PrimExpr) -> Int {
-    var deepest = 0
-    var stack = [(e, 1)]
-    while let (x, depth) = stack.popLast() {
-        deepest = Swift.max(deepest, depth)
-        forEachChild(of: x) { stack.append(($0, depth + 1)) }
+    var depths: [ObjectIdentifier: Int] = [:]
+    func depth(_ x: PrimExpr) -> Int {
+        if let known = depths[ObjectIdentifier(x)] { return known }
+        var deepest = 0
+        growingStack { forEachChild(of: x) { deepest = Swift.max(deepest, depth($0)) } }
+        depths[ObjectIdentifier(x)] = deepest + 1
+        return deepest + 1
     }
-    return deepest
+    return depth(e)
 }
 
 /// Statements under (and including) a statement.
@@ -94,22 +97,40 @@ private func stmtFlops(_ s: Stmt) -> Double {
 }
 
 private func flops(_ e: PrimExpr) -> Double {
-    var total = 0.0
-    if e.dtype.element != .index && !e.dtype.element.isBool {
-        let lanes = Double(e.dtype.lanes)
+    var walk = FlopCount()
+    return walk.count(e)
+}
+
+private struct FlopCount {
+    private var steps = 0
+    private var known: [ObjectIdentifier: Double] = [:]
+
+    mutating func count(_ e: PrimExpr) -> Double {
         switch e.kind {
-        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max: total += lanes
-        case .call:
-            let c = unsafeDowncast(e, to: Call.self)
-            if c.name == "tir.fma" {
-                total += 2 * lanes
-            } else if c.name != "tir.if_then_else" && c.name != "tir.reinterpret" && c.name != "tir.likely" {
-                total += lanes
-            }
+        // What indices cost is not counted.
+        case .intImm, .floatImm, .stringImm, .variable, .bufferLoad: return 0
         default: break
         }
+        steps += 1
+        let remembers = steps > smallWalk
+        if remembers, let done = known[ObjectIdentifier(e)] { return done }
+        var total = own(e)
+        growingStack { forEachChild(of: e) { total += count($0) } }
+        if remembers { known[ObjectIdentifier(e)] = total }
+        return total
     }
-    if e.kind == .bufferLoad { return total }
-    growingStack { forEachChild(of: e) { total += flops($0) } }
-    return total
+
+    private func own(_ e: PrimExpr) -> Double {
+        if e.dtype.element == .index || e.dtype.element.isBool { return 0 }
+        let lanes = Double(e.dtype.lanes)
+        switch e.kind {
+        case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max: return lanes
+        case .call:
+            let c = unsafeDowncast(e, to: Call.self)
+            if c.name == "tir.fma" { return 2 * lanes }
+            let free = ["tir.if_then_else", "tir.reinterpret", "tir.likely"].contains(c.name)
+            return free ? 0 : lanes
+        default: return 0
+        }
+    }
 }

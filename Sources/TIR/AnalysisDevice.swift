@@ -47,6 +47,7 @@ private func isThreadBound(_ s: Stmt) -> (tag: String, extent: PrimExpr)? {
 private final class HostAccess: StmtExprVisitor {
     var finding: String?
     private var local: Set<Var> = []
+    override var walksSharedOnce: Bool { true }
 
     private func record(_ b: Buffer, _ what: String) {
         if finding == nil, !local.contains(b.data), b.storageScope.rank == .global {
@@ -132,6 +133,7 @@ private final class KernelLimits: StmtExprVisitor {
     private var threads: [String: Int] = [:]
     private var threadProduct = 1
     private var virtualProduct = 1
+    override var walksSharedOnce: Bool { true }
 
     init(_ limits: GPULimits) { self.limits = limits }
 

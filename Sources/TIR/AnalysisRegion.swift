@@ -140,6 +140,7 @@ private final class RegionCollector: StmtExprVisitor {
     private var ranges: [Var: Bounds] = [:]
     /// Variables defined inside without bounds: what depends on them is unknown.
     private var opaque: Set<Var> = []
+    override var walksSharedOnce: Bool { true }
 
     init(_ block: Block) {
         inner = Set(block.allocBuffers)
@@ -157,6 +158,7 @@ private final class RegionCollector: StmtExprVisitor {
     private func collect(_ s: Stmt) {
         switch s {
         case let f as For:
+            beginExpression()
             visit(f.min)
             visit(f.extent)
             if let lo = bounds(f.min), let n = bounds(f.extent) {
@@ -166,6 +168,7 @@ private final class RegionCollector: StmtExprVisitor {
             }
             visit(f.body)
         case let l as LetStmt:
+            beginExpression()
             visit(l.value)
             opaque.insert(l.variable)
             visit(l.body)
@@ -176,6 +179,7 @@ private final class RegionCollector: StmtExprVisitor {
             inner.insert(a.buffer)
             visit(a.body)
         case let r as BlockRealize:
+            beginExpression()
             for v in r.iterValues { visit(v) }
             visit(r.predicate)
             realize(r)

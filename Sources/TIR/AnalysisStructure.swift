@@ -9,87 +9,108 @@ import ApusSupport
 public func exprDeepEqual(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
     if a === b { return true }
     if a.kind != b.kind || a.dtype != b.dtype { return false }
-    switch a.kind {
-    case .intImm: return a.asInt == b.asInt
-    case .floatImm:
-        return unsafeDowncast(a, to: FloatImm.self).value.bitPattern
-            == unsafeDowncast(b, to: FloatImm.self).value.bitPattern
-    case .stringImm:
-        return unsafeDowncast(a, to: StringImm.self).value == unsafeDowncast(b, to: StringImm.self).value
-    case .variable: return false
-    case .bufferLoad:
-        let x = unsafeDowncast(a, to: BufferLoad.self)
-        let y = unsafeDowncast(b, to: BufferLoad.self)
-        return x.buffer === y.buffer && deepEqual(x.indices, y.indices)
-    case .producerLoad:
-        let x = unsafeDowncast(a, to: ProducerLoad.self)
-        let y = unsafeDowncast(b, to: ProducerLoad.self)
-        return x.producer === y.producer && deepEqual(x.indices, y.indices)
-    case .call:
-        let x = unsafeDowncast(a, to: Call.self)
-        let y = unsafeDowncast(b, to: Call.self)
-        let same =
-            x.op === y.op || ((x.op as? GlobalVar).map { $0.name == (y.op as? GlobalVar)?.name } ?? false)
-        return same && deepEqual(x.args, y.args)
-    case .shuffle:
-        let x = unsafeDowncast(a, to: Shuffle.self)
-        let y = unsafeDowncast(b, to: Shuffle.self)
-        return x.indices == y.indices && deepEqual(x.vectors, y.vectors)
-    case .let:
-        let x = unsafeDowncast(a, to: Let.self)
-        let y = unsafeDowncast(b, to: Let.self)
-        return growingStack {
-            x.variable === y.variable && exprDeepEqual(x.value, y.value) && exprDeepEqual(x.body, y.body)
-        }
-    case .reduce: return structuralEqual(a, b)
-    default:
-        var left: [PrimExpr] = []
-        forEachChild(of: a) { left.append($0) }
-        var i = 0
-        var same = true
-        growingStack {
-            forEachChild(of: b) { y in
-                if same { same = i < left.count && exprDeepEqual(left[i], y) }
-                i += 1
-            }
-        }
-        return same && i == left.count
-    }
+    var comparison = DeepComparison()
+    return comparison.same(a, b)
 }
 
-private func deepEqual(_ a: [PrimExpr], _ b: [PrimExpr]) -> Bool {
-    a.count == b.count && growingStack { zip(a, b).allSatisfy { exprDeepEqual($0, $1) } }
+private struct DeepComparison {
+    private struct Pair: Hashable {
+        let a: ObjectIdentifier
+        let b: ObjectIdentifier
+    }
+    private var steps = 0
+    /// Pairs found equal, or being compared further out, since there were many: shared structure is compared once.
+    private var met: Set<Pair> = []
+
+    mutating func same(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
+        if a === b { return true }
+        if a.kind != b.kind || a.dtype != b.dtype { return false }
+        switch a.kind {
+        case .intImm: return a.asInt == b.asInt
+        case .floatImm:
+            return unsafeDowncast(a, to: FloatImm.self).value.bitPattern
+                == unsafeDowncast(b, to: FloatImm.self).value.bitPattern
+        case .stringImm:
+            return unsafeDowncast(a, to: StringImm.self).value == unsafeDowncast(b, to: StringImm.self).value
+        case .variable: return false
+        default: break
+        }
+        steps += 1
+        if steps > smallWalk,
+            !met.insert(Pair(a: ObjectIdentifier(a), b: ObjectIdentifier(b))).inserted
+        {
+            return true
+        }
+        return growingStack { content(a, b) }
+    }
+
+    private mutating func content(_ a: PrimExpr, _ b: PrimExpr) -> Bool {
+        switch a.kind {
+        case .bufferLoad:
+            let x = unsafeDowncast(a, to: BufferLoad.self)
+            let y = unsafeDowncast(b, to: BufferLoad.self)
+            return x.buffer === y.buffer && same(x.indices, y.indices)
+        case .producerLoad:
+            let x = unsafeDowncast(a, to: ProducerLoad.self)
+            let y = unsafeDowncast(b, to: ProducerLoad.self)
+            return x.producer === y.producer && same(x.indices, y.indices)
+        case .call:
+            let x = unsafeDowncast(a, to: Call.self)
+            let y = unsafeDowncast(b, to: Call.self)
+            let callee =
+                x.op === y.op
+                || ((x.op as? GlobalVar).map { $0.name == (y.op as? GlobalVar)?.name } ?? false)
+            return callee && same(x.args, y.args)
+        case .shuffle:
+            let x = unsafeDowncast(a, to: Shuffle.self)
+            let y = unsafeDowncast(b, to: Shuffle.self)
+            return x.indices == y.indices && same(x.vectors, y.vectors)
+        case .let:
+            let x = unsafeDowncast(a, to: Let.self)
+            let y = unsafeDowncast(b, to: Let.self)
+            return x.variable === y.variable && same(x.value, y.value) && same(x.body, y.body)
+        case .reduce: return structuralEqual(a, b)
+        default:
+            if let x = a as? BinaryExpr, let y = b as? BinaryExpr { return same(x.a, y.a) && same(x.b, y.b) }
+            var left: [PrimExpr] = []
+            var right: [PrimExpr] = []
+            forEachChild(of: a) { left.append($0) }
+            forEachChild(of: b) { right.append($0) }
+            return same(left, right)
+        }
+    }
+
+    private mutating func same(_ a: [PrimExpr], _ b: [PrimExpr]) -> Bool {
+        if a.count != b.count { return false }
+        for i in a.indices where !same(a[i], b[i]) { return false }
+        return true
+    }
 }
 
 /// Whether an expression uses a variable for which `condition` holds.
 public func exprUsesVar(_ e: PrimExpr, where condition: (Var) -> Bool) -> Bool {
-    var found = false
-    postOrderVisit(e) { x in
-        if !found, x.kind == .variable, condition(unsafeDowncast(x, to: Var.self)) { found = true }
-    }
-    return found
+    contains(e) { $0.kind == .variable && condition(unsafeDowncast($0, to: Var.self)) }
 }
 
 /// How much work an expression is, in elementary operations: a node counts 1, a division 4 (rounded: 6), a call of a
-/// function 20, an access 4; constants and variables nothing. For deciding what to compute once.
+/// function 20, an access 4; constants and variables nothing; what is shared, each time it occurs. For deciding what to
+/// compute once.
 public func exprComplexity(_ e: PrimExpr) -> Int {
-    var total = 0
-    postOrderVisit(e) { x in
+    sumOverOccurrences(e) { x in
         switch x.kind {
-        case .intImm, .floatImm, .stringImm, .variable, .broadcast: break
-        case .div, .mod: total &+= 4
-        case .floorDiv, .floorMod: total &+= 6
-        case .bufferLoad, .producerLoad: total &+= 4
+        case .intImm, .floatImm, .stringImm, .variable, .broadcast: return 0
+        case .div, .mod: return 4
+        case .floorDiv, .floorMod: return 6
+        case .bufferLoad, .producerLoad: return 4
         case .call:
             let name = unsafeDowncast(x, to: Call.self).name
             let cheap =
                 name.hasPrefix("tir.bitwise") || name.hasPrefix("tir.shift") || name == "tir.likely"
                 || name == "tir.reinterpret" || name == "tir.if_then_else" || name == "tir.fma"
-            total &+= cheap ? 1 : 20
-        default: total &+= 1
+            return cheap ? 1 : 20
+        default: return 1
         }
     }
-    return total
 }
 
 /// Whether every variable is defined once, and used within its definition only. (TVM's `VerifySSA`; the verifier of
@@ -131,6 +152,7 @@ private final class AccessLCA: StmtExprVisitor {
     private var order: [Buffer] = []
     private var lca: [Buffer: Level] = [:]
     private var parameters: Set<Buffer> = []
+    override var walksSharedOnce: Bool { true }
 
     func parameter(_ b: Buffer) { parameters.insert(b) }
 
@@ -171,6 +193,7 @@ private final class AccessLCA: StmtExprVisitor {
             visitChildren(of: s)
         case is For, is Block, is IfThenElse, is While, is Allocate:
             if let f = s as? For {
+                beginExpression()
                 visit(f.min)
                 visit(f.extent)
             }

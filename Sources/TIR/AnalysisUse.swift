@@ -59,11 +59,11 @@ public func undefinedBuffers(of s: Stmt) -> [Buffer] {
 /// Whether any of the variables occurs in the statement (indices, extents, values; not as a buffer's data).
 public func uses(_ s: Stmt, _ variables: Set<Var>) -> Bool {
     var found = false
-    postOrderVisit(
-        s,
-        expr: { e in
-            if e.kind == .variable, variables.contains(unsafeDowncast(e, to: Var.self)) { found = true }
-        })
+    growingStack {
+        forEachChild(
+            of: s, expr: { found = found || uses($0, variables) },
+            stmt: { found = found || uses($0, variables) })
+    }
     return found
 }
 
@@ -74,6 +74,11 @@ private final class UseWalker {
     private var log: [ObjectIdentifier] = []
     private var seen: Set<ObjectIdentifier> = []
     private var dataFree: [Var] = []
+    private var steps = 0
+    /// Expressions walked since there were many: their uses are known where at least as much is defined, that is up to
+    /// the end of the scope.
+    private var walked: Set<ObjectIdentifier> = []
+    private var walkedLog: [ObjectIdentifier] = []
 
     func define(_ n: Node) {
         scope[ObjectIdentifier(n), default: 0] += 1
@@ -85,8 +90,10 @@ private final class UseWalker {
 
     private func nested(_ body: () -> Void) {
         let mark = log.count
+        let walkedMark = walkedLog.count
         body()
         while log.count > mark { scope[log.removeLast(), default: 1] -= 1 }
+        while walkedLog.count > walkedMark { walked.remove(walkedLog.removeLast()) }
     }
 
     /// A declaration defines the buffer, its data and the variables of its shape that are not known yet.
@@ -94,9 +101,7 @@ private final class UseWalker {
         define(b)
         if !isDefined(b.data) { define(b.data) }
         for e in b.shape + b.strides + [b.elemOffset] {
-            postOrderVisit(e) { x in
-                if x.kind == .variable, !self.isDefined(x) { self.define(x) }
-            }
+            for v in undefinedVariables(of: e) where !isDefined(v) { define(v) }
         }
     }
 
@@ -126,11 +131,22 @@ private final class UseWalker {
         return list
     }
 
-    func visit(_ e: PrimExpr) { growingStack { walk(e) } }
+    func visit(_ e: PrimExpr) {
+        switch e.kind {
+        case .intImm, .floatImm, .stringImm: return
+        case .variable: return use(unsafeDowncast(e, to: Var.self))
+        default: break
+        }
+        steps += 1
+        if steps > smallWalk {
+            if !walked.insert(ObjectIdentifier(e)).inserted { return }
+            walkedLog.append(ObjectIdentifier(e))
+        }
+        growingStack { walk(e) }
+    }
 
     private func walk(_ e: PrimExpr) {
         switch e.kind {
-        case .variable: use(unsafeDowncast(e, to: Var.self))
         case .bufferLoad:
             use(unsafeDowncast(e, to: BufferLoad.self).buffer)
             forEachChild(of: e) { visit($0) }
@@ -167,7 +183,10 @@ private final class UseWalker {
         }
     }
 
-    func visit(_ s: Stmt) { growingStack { walk(s) } }
+    func visit(_ s: Stmt) {
+        steps = 0
+        growingStack { walk(s) }
+    }
 
     private func walk(_ s: Stmt) {
         switch s.stmtKind {

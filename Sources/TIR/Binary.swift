@@ -16,8 +16,7 @@ open class BinaryExpr: PrimExpr, @unchecked Sendable {
     }
 
     deinit {
-        reclaim(&a)
-        reclaim(&b)
+        reclaim(&a, &b)
     }
 
     /// The same operation on other operands.

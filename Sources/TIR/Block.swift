@@ -65,11 +65,13 @@ public final class Block: Stmt, @unchecked Sendable {
         name: String? = nil, body: Stmt? = nil, initial: Stmt?? = nil, allocBuffers: [Buffer]? = nil,
         matchBuffers: [MatchBufferRegion]? = nil, annotations: Attrs? = nil
     ) -> Block {
-        Block(
+        let copy = Block(
             name ?? self.name, iterVars: iterVars ?? self.iterVars, reads: reads ?? self.reads,
             writes: writes ?? self.writes, body: body ?? self.body, initial: initial ?? self.initial,
             allocBuffers: allocBuffers ?? self.allocBuffers, matchBuffers: matchBuffers ?? self.matchBuffers,
             annotations: annotations ?? self.annotations)
+        copy.locate(span)
+        return copy
     }
 
     public override var stmtKind: StmtKind { .block }

@@ -62,8 +62,7 @@ public final class Select: TIRExpr, @unchecked Sendable {
 
     deinit {
         reclaim(&condition)
-        reclaim(&trueValue)
-        reclaim(&falseValue)
+        reclaim(&trueValue, &falseValue)
     }
 
     public override var kind: PrimExprKind { .select }
@@ -150,8 +149,7 @@ public final class Ramp: TIRExpr, @unchecked Sendable {
     }
 
     deinit {
-        reclaim(&base)
-        reclaim(&stride)
+        reclaim(&base, &stride)
     }
 
     public override var kind: PrimExprKind { .ramp }
@@ -243,8 +241,7 @@ public final class Let: TIRExpr, @unchecked Sendable {
     }
 
     deinit {
-        reclaim(&value)
-        reclaim(&body)
+        reclaim(&value, &body)
     }
 
     public override var kind: PrimExprKind { .let }

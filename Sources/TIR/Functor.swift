@@ -65,9 +65,31 @@ public func mapChildren(of e: PrimExpr, _ body: (PrimExpr) throws -> PrimExpr) r
     try mapChildren(of: e, buffer: { $0 }, body)
 }
 
-/// As above; `buffer` replaces the buffers of loads.
+/// As above; `buffer` replaces the buffers of loads. What is built anew has the span of `e`.
 public func mapChildren(
     of e: PrimExpr, buffer: (Buffer) throws -> Buffer, _ body: (PrimExpr) throws -> PrimExpr
+) rethrows -> PrimExpr {
+    var result = try rebuilt(e, buffer, body)
+    keepSpan(of: e, in: &result)
+    return result
+}
+
+/// Gives `new`, which takes the place of `old`, the span of `old`: if it has none and has just been made, that is if nobody
+/// else holds it.
+@inline(__always)
+private func keepSpan(of old: PrimExpr, in new: inout PrimExpr) {
+    if new === old || old.span == nil || new.span != nil { return }
+    if isKnownUniquelyReferenced(&new) { new.locate(old.span) }
+}
+
+@inline(__always)
+private func keepSpan(of old: Stmt, in new: inout Stmt) {
+    if new === old || old.span == nil || new.span != nil { return }
+    if isKnownUniquelyReferenced(&new) { new.locate(old.span) }
+}
+
+private func rebuilt(
+    _ e: PrimExpr, _ buffer: (Buffer) throws -> Buffer, _ body: (PrimExpr) throws -> PrimExpr
 ) rethrows -> PrimExpr {
     switch e.kind {
     case .intImm, .floatImm, .stringImm, .variable: return e
@@ -212,6 +234,15 @@ public func mapChildren(
     of s: Stmt, buffer: (Buffer) throws -> Buffer, expr: (PrimExpr) throws -> PrimExpr,
     stmt: (Stmt) throws -> Stmt
 ) rethrows -> Stmt {
+    var result = try rebuilt(s, buffer, expr, stmt)
+    keepSpan(of: s, in: &result)
+    return result
+}
+
+private func rebuilt(
+    _ s: Stmt, _ buffer: (Buffer) throws -> Buffer, _ expr: (PrimExpr) throws -> PrimExpr,
+    _ stmt: (Stmt) throws -> Stmt
+) rethrows -> Stmt {
     func mapRange(_ r: IRRange) throws -> IRRange {
         let lo = try expr(r.min)
         let extent = try expr(r.extent)
@@ -320,33 +351,91 @@ public func mapChildren(
     }
 }
 
+/// Expressions that a walk meets before it looks for those that it has met already: small ones need no table.
+let smallWalk = 256
+
 /// Walks statements and expressions; override what interests you and call `super` (or `visitChildren`) to go on.
 open class StmtExprVisitor {
+    /// Steps within the expression at hand, and what was met in it since there were many.
+    private var steps = 0
+    private var met = IdentitySet()
+
     public init() {}
+
+    /// Whether a subexpression that occurs several times in one expression of a statement need be walked once only, which
+    /// keeps walks over shared structure linear. True where a second visit would find out nothing new; where occurrences
+    /// are counted, or are under different conditions, it must be false.
+    open var walksSharedOnce: Bool { false }
+
     open func visit(_ e: PrimExpr) { visitChildren(of: e) }
     open func visit(_ s: Stmt) { visitChildren(of: s) }
     public final func visitChildren(of e: PrimExpr) {
+        steps += 1
+        if steps > smallWalk && walksSharedOnce && !met.insert(e) { return }
         growingStack { forEachChild(of: e) { visit($0) } }
     }
     public final func visitChildren(of s: Stmt) {
-        growingStack { forEachChild(of: s, expr: { visit($0) }, stmt: { visit($0) }) }
+        growingStack {
+            forEachChild(
+                of: s,
+                expr: {
+                    beginExpression()
+                    visit($0)
+                }, stmt: { visit($0) })
+        }
+    }
+
+    /// Forgets what was met: what statements share is walked in each of them. For overrides that visit the expressions
+    /// of a statement by themselves.
+    public final func beginExpression() {
+        if steps > smallWalk { met = IdentitySet() }
+        steps = 0
     }
 }
 
 /// Rebuilds statements and expressions; override what changes and call `super` (or `mutateChildren`) for the rest.
 open class StmtExprMutator {
+    private var steps = 0
+    /// What the children of an expression became, kept with the expression since its address is the key.
+    private var known: [ObjectIdentifier: (expr: PrimExpr, result: PrimExpr)] = [:]
+
     public init() {}
+
+    /// Whether what becomes of an expression depends on the expression alone, wherever it stands: then what is shared is
+    /// rebuilt once and stays shared, which keeps walks over shared structure linear.
+    open var isContextFree: Bool { false }
+
     open func mutate(_ e: PrimExpr) -> PrimExpr { mutateChildren(of: e) }
     open func mutate(_ s: Stmt) -> Stmt { mutateChildren(of: s) }
     /// The buffer that takes the place of `b` in loads, stores, signatures and allocations.
     open func mutate(_ b: Buffer) -> Buffer { b }
     public final func mutateChildren(of e: PrimExpr) -> PrimExpr {
-        growingStack { mapChildren(of: e, buffer: { mutate($0) }, { mutate($0) }) }
+        switch e.kind {
+        case .intImm, .floatImm, .stringImm, .variable: return e
+        default: break
+        }
+        steps += 1
+        let remembers = steps > smallWalk && isContextFree
+        if remembers, let done = known[ObjectIdentifier(e)] { return done.result }
+        let result = growingStack { mapChildren(of: e, buffer: { mutate($0) }, { child($0) }) }
+        if remembers { known[ObjectIdentifier(e)] = (expr: e, result: result) }
+        return result
     }
     public final func mutateChildren(of s: Stmt) -> Stmt {
         growingStack {
-            mapChildren(of: s, buffer: { mutate($0) }, expr: { mutate($0) }, stmt: { mutate($0) })
+            mapChildren(of: s, buffer: { mutate($0) }, expr: { child($0) }, stmt: { child($0) })
         }
+    }
+
+    private func child(_ e: PrimExpr) -> PrimExpr {
+        var result = mutate(e)
+        keepSpan(of: e, in: &result)
+        return result
+    }
+    private func child(_ s: Stmt) -> Stmt {
+        var result = mutate(s)
+        keepSpan(of: s, in: &result)
+        return result
     }
 }
 
@@ -354,6 +443,7 @@ open class StmtExprMutator {
 private final class Substituter: StmtExprMutator {
     let variables: [Var: PrimExpr]
     let buffers: [Buffer: Buffer]
+    override var isContextFree: Bool { true }
 
     init(_ variables: [Var: PrimExpr], _ buffers: [Buffer: Buffer]) {
         self.variables = variables
@@ -376,40 +466,111 @@ public func substitute(_ s: Stmt, _ map: [Var: PrimExpr], buffers: [Buffer: Buff
     map.isEmpty && buffers.isEmpty ? s : Substituter(map, buffers).mutate(s)
 }
 
-private final class ClosureVisitor: StmtExprVisitor {
-    let onExpr: (PrimExpr) -> Void
-    let onStmt: (Stmt) -> Void
+/// Walks in post-order; a shared subexpression of one expression once.
+private final class ClosureVisitor {
+    private let onExpr: (PrimExpr) -> Void
+    private let onStmt: (Stmt) -> Void
+    private var met = IdentitySet()
+
     init(_ onExpr: @escaping (PrimExpr) -> Void, _ onStmt: @escaping (Stmt) -> Void) {
         self.onExpr = onExpr
         self.onStmt = onStmt
     }
-    override func visit(_ e: PrimExpr) {
-        visitChildren(of: e)
+
+    func visit(_ e: PrimExpr) {
+        switch e.kind {
+        case .intImm, .floatImm, .stringImm, .variable: break
+        default:
+            if !met.insert(e) { return }
+            growingStack { forEachChild(of: e) { visit($0) } }
+        }
         onExpr(e)
     }
-    override func visit(_ s: Stmt) {
-        visitChildren(of: s)
+
+    func visit(_ s: Stmt) {
+        growingStack {
+            forEachChild(
+                of: s,
+                expr: {
+                    if met.count > 0 { met = IdentitySet() }
+                    visit($0)
+                }, stmt: { visit($0) })
+        }
         onStmt(s)
     }
 }
 
-/// Calls `body` on every subexpression of `e`, children before parents.
+/// Calls `body` on the subexpressions of `e`, children before parents. What is shared within `e` is visited once; leaves
+/// (variables and constants) wherever they occur in what is visited. To count occurrences, use `sumOverOccurrences`.
 public func postOrderVisit(_ e: PrimExpr, _ body: (PrimExpr) -> Void) {
     withoutActuallyEscaping(body) { ClosureVisitor($0, { _ in }).visit(e) }
 }
 
-/// Calls the closures on every statement and expression in `s`, children before parents.
+/// Calls the closures on every statement and expression in `s`, children before parents. What is shared within one
+/// expression of a statement is visited once; what statements share, in each of them.
 public func postOrderVisit(_ s: Stmt, expr: (PrimExpr) -> Void = { _ in }, stmt: (Stmt) -> Void = { _ in }) {
     withoutActuallyEscaping(expr) { onExpr in
         withoutActuallyEscaping(stmt) { onStmt in ClosureVisitor(onExpr, onStmt).visit(s) }
     }
 }
 
+/// The sum of `own` over `e` and all its subexpressions, each as often as it occurs; at most `Int.max`. Terms must not be
+/// negative.
+public func sumOverOccurrences(_ e: PrimExpr, _ own: (PrimExpr) -> Int) -> Int {
+    // Small expressions without a table.
+    var total = 0
+    var steps = 0
+    var stack = [e]
+    while let x = stack.popLast(), steps <= smallWalk {
+        steps += 1
+        total += own(x)
+        forEachChild(of: x) { stack.append($0) }
+    }
+    if steps <= smallWalk { return total }
+    var sums: [ObjectIdentifier: Int] = [:]
+    return sumOfShared(e, own, &sums)
+}
+
+private func sumOfShared(_ e: PrimExpr, _ own: (PrimExpr) -> Int, _ sums: inout [ObjectIdentifier: Int])
+    -> Int
+{
+    if let known = sums[ObjectIdentifier(e)] { return known }
+    var total = own(e)
+    growingStack {
+        forEachChild(of: e) { c in
+            let (sum, overflow) = total.addingReportingOverflow(sumOfShared(c, own, &sums))
+            total = overflow ? .max : sum
+        }
+    }
+    sums[ObjectIdentifier(e)] = total
+    return total
+}
+
+/// Whether `condition` holds for a subexpression of `e`; ends where it does.
+func contains(_ e: PrimExpr, _ condition: (PrimExpr) -> Bool) -> Bool {
+    var search = Search()
+    return search.finds(e, condition)
+}
+
+private struct Search {
+    private var steps = 0
+    private var met = IdentitySet()
+
+    mutating func finds(_ e: PrimExpr, _ condition: (PrimExpr) -> Bool) -> Bool {
+        if condition(e) { return true }
+        switch e.kind {
+        case .intImm, .floatImm, .stringImm, .variable: return false
+        default: break
+        }
+        steps += 1
+        if steps > smallWalk && !met.insert(e) { return false }
+        var found = false
+        growingStack { forEachChild(of: e) { c in found = found || finds(c, condition) } }
+        return found
+    }
+}
+
 /// Whether one of `variables` occurs in `e`.
 public func uses(_ e: PrimExpr, _ variables: Set<Var>) -> Bool {
-    var found = false
-    postOrderVisit(e) { x in
-        if x.kind == .variable && variables.contains(unsafeDowncast(x, to: Var.self)) { found = true }
-    }
-    return found
+    contains(e) { $0.kind == .variable && variables.contains(unsafeDowncast($0, to: Var.self)) }
 }

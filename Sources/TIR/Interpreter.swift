@@ -308,7 +308,6 @@ final class TIRCompiledFunction {
     init(_ f: PrimFunc, _ context: TIRRunContext) throws {
         function = f
         name = f.globalSymbol ?? "main"
-        if VerifyLevel.ambient >= .roundTrip { try verifyRoundTrip(f) }
         try within("function: \(name)") {
             let compiler = TIRCompiler(context)
             for p in f.params {

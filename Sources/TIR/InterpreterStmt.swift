@@ -119,7 +119,15 @@ final class TIRCompiler {
     func stmt(_ s: Stmt) throws -> Run {
         depth += 1
         defer { depth -= 1 }
-        let run = try growingStack { () throws(any Error) in try compile(s) }
+        var run = try growingStack { () throws(any Error) in try locating(s.span) { try compile(s) } }
+        if let span = s.span {
+            switch s.stmtKind {
+            case .bufferStore, .evaluate, .assert:
+                let plain = run
+                run = { f in try locating(span) { try plain(f) } }
+            default: break  // What they hold knows its place.
+            }
+        }
         return depth % TIRCompiler.anchorDistance == 0 ? anchored(run) : run
     }
 

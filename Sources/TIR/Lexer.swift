@@ -29,13 +29,8 @@ func tirTextError(
     _ code: String, _ message: String, source: String, text: String, line: Int, column: Int,
     expected: String? = nil, actual: String? = nil, hint: String? = nil
 ) -> ApusError {
-    let span = Span(source: source, line: line, column: column)
-    var excerpt = SourceText(name: source, text: text).excerpt(span)
-    // A line may be megabytes long; show what surrounds the column.
-    if excerpt.utf8.count > 400 { excerpt = "" }
-    let notes = excerpt.isEmpty ? [] : ["\n" + excerpt]
-    return ApusError(
-        code, message, at: ["\(span)"], expected: expected, actual: actual, hint: hint, notes: notes)
+    ApusError(code, message, expected: expected, actual: actual, hint: hint)
+        .located(Span(source: source, line: line, column: column, text: text))
 }
 
 /// Cuts a text into tokens; indentation becomes `indent` and `dedent` as in Python.

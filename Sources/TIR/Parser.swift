@@ -57,6 +57,8 @@ public enum TIRParser {
 final class TIRTextParser {
     let text: String
     let source: String
+    /// The text as a whole.
+    private let origin: Span
     let tokens: [TIRToken]
     var at = 0
     var depth = 0
@@ -67,10 +69,14 @@ final class TIRTextParser {
     /// Whether an unknown name defines a variable of the index type: inside the shape of a buffer's
     /// declaration.
     var declaring = false
+    /// What the declaration being read defines by mentioning it. (Apart from `names`: it may do so within a `Let`, whose
+    /// scope ends sooner.)
+    var declared: [(name: String, variable: Var)] = []
 
     init(_ text: String, source: String) throws {
         self.text = text
         self.source = source
+        origin = Span(source: source, text: text)
         tokens = try TIRLexer.tokens(of: text, source: source)
         TIRNodes.registerAll()
     }
@@ -80,6 +86,28 @@ final class TIRTextParser {
     var token: TIRToken { tokens[at] }
     func peek(_ n: Int) -> TIRToken { tokens[Swift.min(at + n, tokens.count - 1)] }
     func advance() { if at < tokens.count - 1 { at += 1 } }
+
+    // MARK: Places
+
+    func span(_ place: TIRToken) -> Span { origin.at(line: place.line, column: place.column) }
+
+    /// `e`, new here, with its place; a variable stands where it is defined.
+    func located(_ e: PrimExpr, _ place: TIRToken) -> PrimExpr {
+        if e.kind != .variable { e.locate(span(place)) }
+        return e
+    }
+
+    func located<S: Stmt>(_ s: S, _ place: TIRToken) -> S {
+        s.locate(span(place))
+        return s
+    }
+
+    /// A variable that is defined at `place`.
+    func variable(_ name: String, _ type: IRType, _ place: TIRToken) -> Var {
+        let v = Var(name, type: type)
+        v.locate(span(place))
+        return v
+    }
 
     func failure(
         _ code: String, _ message: String, at place: TIRToken? = nil, expected: String? = nil,
@@ -185,7 +213,10 @@ final class TIRTextParser {
         log.append((name: name, before: names[name]))
         names[name] = node
     }
-    func lookup(_ name: String) -> Node? { names[name] }
+    func lookup(_ name: String) -> Node? {
+        if let known = names[name] { return known }
+        return declaring ? declared.first { $0.name == name }?.variable : nil
+    }
 
     func scope<R>(_ body: () throws -> R) rethrows -> R {
         let mark = log.count
@@ -285,10 +316,14 @@ final class TIRTextParser {
     // MARK: Buffers
 
     /// `(shape, "dtype", options…)` after the opening bracket and a possible first argument.
-    func bufferArguments(_ name: String, defaultAlignment: Int) throws -> Buffer {
-        let outer = declaring
-        declaring = true
-        defer { declaring = outer }
+    func bufferArguments(_ name: String, _ head: TIRToken, defaultAlignment: Int) throws -> Buffer {
+        let outer = (declaring, declared)
+        (declaring, declared) = (true, [])
+        defer {
+            let list = declared
+            (declaring, declared) = outer
+            for (n, v) in list { define(n, v) }
+        }
         let shape = try tuple()
         try expect(",")
         let type = try dtype()
@@ -332,7 +367,7 @@ final class TIRTextParser {
                 actual: "\(strides.count)")
         }
         return Buffer(
-            data: data ?? Var(name, type: dataType), dtype: type, shape: shape, strides: strides,
+            data: data ?? variable(name, dataType, head), dtype: type, shape: shape, strides: strides,
             elemOffset: offset,
             name: name, alignment: alignment, offsetFactor: offsetFactor)
     }
@@ -409,6 +444,7 @@ final class TIRTextParser {
             }
             try expectLine()
             try expectWord("def")
+            let place = token
             let defName = try name()
             let (params, inline) = try parameters()
             if take("->") { try expectWord("None") }
@@ -419,20 +455,24 @@ final class TIRTextParser {
             let attrs = try functionHead(params, &map)
             let body = try statements()
             if !takeKind(.dedent) { throw unexpected("a statement") }
-            return (global ?? defName, PrimFunc(params, bufferMap: map, body: body, attrs: attrs))
+            return (
+                global ?? defName,
+                PrimFunc(params, bufferMap: map, body: body, attrs: attrs, span: span(place))
+            )
         }
     }
 
     private func parameters() throws -> ([Var], [(param: Var, buffer: Buffer)]) {
         try expect("(")
         var params: [Var?] = []
-        var pending: [(index: Int, name: String, at: Int)] = []
+        var pending: [(index: Int, name: String, place: TIRToken, at: Int)] = []
         while !take(")") {
+            let place = token
             let n = try name()
             try expect(":")
             if isT("Buffer") {
                 // Read after all plain parameters are known: a shape may name one that stands further right.
-                pending.append((index: params.count, name: n, at: at))
+                pending.append((index: params.count, name: n, place: place, at: at))
                 params.append(nil)
                 at += 3
                 guard isSign("(") else { throw unexpected("'('") }
@@ -444,7 +484,7 @@ final class TIRTextParser {
                     advance()
                 } while open > 0
             } else {
-                let v = Var(n, type: try type())
+                let v = variable(n, try type(), place)
                 define(n, v)
                 params.append(v)
             }
@@ -456,9 +496,9 @@ final class TIRTextParser {
         var map: [(param: Var, buffer: Buffer)] = []
         for p in pending {
             at = p.at + 4
-            let b = try bufferArguments(p.name, defaultAlignment: 0)
+            let b = try bufferArguments(p.name, p.place, defaultAlignment: 0)
             define(p.name, b)
-            let v = Var("\(p.name)_handle", dtype: .handle)
+            let v = variable("\(p.name)_handle", PrimType(.handle), p.place)
             params[p.index] = v
             map.append((param: v, buffer: b))
         }
@@ -469,6 +509,7 @@ final class TIRTextParser {
     private func functionHead(_ params: [Var], _ map: inout [(param: Var, buffer: Buffer)]) throws -> Attrs {
         var attrs = Attrs.empty
         while true {
+            let head = token
             if isT("func_attr") {
                 try expectT("func_attr")
                 attrs = try dictionary()
@@ -478,7 +519,7 @@ final class TIRTextParser {
                 let n = try name()
                 advance()
                 try expectT("var")
-                define(n, Var(n, type: try type()))
+                define(n, variable(n, try type(), head))
                 try expect(")")
                 try expectLine()
             } else if token.kind == .word && isSign("=", 1) && isT("match_buffer", 2) {
@@ -490,7 +531,7 @@ final class TIRTextParser {
                     throw failure("TIR108", "match_buffer needs a parameter here", at: place)
                 }
                 try expect(",")
-                let b = try bufferArguments(n, defaultAlignment: 0)
+                let b = try bufferArguments(n, head, defaultAlignment: 0)
                 define(n, b)
                 map.append((param: p, buffer: b))
                 try expectLine()
@@ -507,10 +548,11 @@ final class TIRTextParser {
 
     /// `B = T.decl_buffer(…)`
     func declareView() throws {
+        let head = token
         let n = try name()
         advance()
         try expectT("decl_buffer")
-        let b = try bufferArguments(n, defaultAlignment: 64)
+        let b = try bufferArguments(n, head, defaultAlignment: 64)
         define(n, b)
         try expectLine()
     }

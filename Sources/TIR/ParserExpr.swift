@@ -33,12 +33,13 @@ extension TIRTextParser {
     func expression(_ minimum: Int = 0) throws -> PrimExpr {
         try nested {
             let left: PrimExpr
+            let head = token
             if isWord("not") && minimum <= TIRPrecedence.not {
                 advance()
                 let place = token
                 let a = try expression(TIRPrecedence.not)
                 try checkBool(a, place)
-                left = Not(a)
+                left = located(Not(a), head)
             } else {
                 left = try primary()
             }
@@ -54,7 +55,7 @@ extension TIRTextParser {
             let place = token
             advance()
             let right = try expression(precedence + 1)
-            left = try binaryNode(kind, left, right, place)
+            left = located(try binaryNode(kind, left, right, place), place)
         }
         return left
     }
@@ -104,6 +105,11 @@ extension TIRTextParser {
 
     private func primary() throws -> PrimExpr {
         let place = token
+        return located(try plainPrimary(), place)
+    }
+
+    private func plainPrimary() throws -> PrimExpr {
+        let place = token
         switch token.kind {
         case .int: return IntImm(try integer())
         case .float:
@@ -151,8 +157,8 @@ extension TIRTextParser {
             return BufferLoad(b, list)
         default:
             guard declaring else { throw unknown(n, place) }
-            let v = Var(n)
-            define(n, v)
+            let v = variable(n, PrimType(.index), place)
+            declared.append((name: n, variable: v))
             return v
         }
     }
@@ -268,13 +274,14 @@ extension TIRTextParser {
             return Broadcast(e, n)
         case "Shuffle": return try shuffle(place)
         case "Let":
+            let head = token
             let n = try name()
             let t = take(":") ? try type() : nil
             try expect(",")
             let value = try expression()
             try expect(",")
             return try scope {
-                let v = Var(n, type: t ?? PrimType(value.dtype))
+                let v = variable(n, t ?? PrimType(value.dtype), head)
                 define(n, v)
                 let body = try expression()
                 try expect(")")
@@ -287,9 +294,9 @@ extension TIRTextParser {
             }
             let n = try name()
             try expect(",")
-            let v = Var(n, type: try type())
+            let v = variable(n, try type(), place)
             try expect(")")
-            define(n, v)
+            declared.append((name: n, variable: v))
             return v
         case "op", "call_global":
             let n = try string()
@@ -446,7 +453,9 @@ extension TIRTextParser {
         guard !identity.isEmpty, heads.count == 2 * identity.count else {
             throw failure("TIR106", "a reducer needs two variables a value", at: place)
         }
-        let vars = heads.enumerated().map { i, n in Var(n, dtype: identity[i % identity.count].dtype) }
+        let vars = heads.enumerated().map { i, n in
+            variable(n, PrimType(identity[i % identity.count].dtype), place)
+        }
         let result: [PrimExpr] = try scope {
             for (n, v) in zip(heads, vars) { define(n, v) }
             try expect("(")
@@ -503,6 +512,7 @@ extension TIRTextParser {
     /// `T.iter_var(k: type, range, "reduce", "tag")`
     func iterVar() throws -> IterVar {
         try expectT("iter_var")
+        let head = token
         let n = try name()
         let t = take(":") ? try type() : nil
         try expect(",")
@@ -515,7 +525,7 @@ extension TIRTextParser {
         let tag = take(",") ? try string() : ""
         try expect(")")
         if let known = lookup(n) as? Var { return IterVar(dom, known, kind, threadTag: tag) }
-        let v = Var(n, type: t ?? PrimType(dom.extent.dtype))
+        let v = variable(n, t ?? PrimType(dom.extent.dtype), head)
         define(n, v)
         return IterVar(dom, v, kind, threadTag: tag)
     }

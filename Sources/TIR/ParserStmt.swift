@@ -20,7 +20,12 @@ extension TIRTextParser {
         }
     }
 
-    private func sequence(_ list: [Stmt]) -> Stmt { list.count == 1 ? list[0] : SeqStmt(list) }
+    private func sequence(_ list: [Stmt]) -> Stmt {
+        if list.count == 1 { return list[0] }
+        let s = SeqStmt(list)
+        s.locate(list.first?.span)
+        return s
+    }
 
     /// The statements up to the end of the block, as one.
     func statements() throws -> Stmt { sequence(try statementList()) }
@@ -43,10 +48,11 @@ extension TIRTextParser {
 
     /// A statement whose body is the rest of the block, or nil if the next is none.
     private func declaration() throws -> ((Stmt) -> Stmt)? {
+        let head = token
         if isT("attr") {
             let (node, key, value) = try attrHead()
             try expectLine()
-            return { AttrStmt(node, key, value, $0) }
+            return { self.located(AttrStmt(node, key, value, $0), head) }
         }
         guard token.kind == .word, !tirReservedWords.contains(token.text) else { return nil }
         if isSign(":", 1) || isSign("=", 1) {
@@ -54,10 +60,10 @@ extension TIRTextParser {
                 let n = try name()
                 advance()
                 try expectT("allocate")
-                let b = try bufferArguments(n, defaultAlignment: 64)
+                let b = try bufferArguments(n, head, defaultAlignment: 64)
                 define(n, b)
                 try expectLine()
-                return { Allocate(b, $0) }
+                return { self.located(Allocate(b, $0), head) }
             }
             if isDeclaration("decl_buffer") { return nil }
             let n = try name()
@@ -65,9 +71,9 @@ extension TIRTextParser {
             try expect("=")
             let value = try expression()
             try expectLine()
-            let v = Var(n, type: t ?? PrimType(value.dtype))
+            let v = variable(n, t ?? PrimType(value.dtype), head)
             define(n, v)
-            return { LetStmt(v, value, $0) }
+            return { self.located(LetStmt(v, value, $0), head) }
         }
         return nil
     }
@@ -96,6 +102,11 @@ extension TIRTextParser {
 
     /// One statement; nil for `pass` and declarations that make no node.
     private func statement() throws -> Stmt? {
+        let head = token
+        return try plainStatement().map { located($0, head) }
+    }
+
+    private func plainStatement() throws -> Stmt? {
         if isDeclaration("decl_buffer") {
             try declareView()
             return nil
@@ -179,9 +190,13 @@ extension TIRTextParser {
     // MARK: Loops
 
     private func loop() throws -> Stmt {
+        let start = token
         advance()
-        var heads: [String] = []
-        repeat { heads.append(try name()) } while take(",")
+        var heads: [(name: String, place: TIRToken)] = []
+        repeat {
+            let place = token
+            heads.append((name: try name(), place: place))
+        } while take(",")
         try expectWord("in")
         let place = token
         return try scope {
@@ -200,28 +215,31 @@ extension TIRTextParser {
                         actual: "\(heads.count)")
                 }
                 var vars: [(Var, IRRange)] = []
-                for (n, e) in zip(heads, extents) {
-                    vars.append((bind(n, nil, IRRange(extent: e)), IRRange(extent: e)))
+                for (head, e) in zip(heads, extents) {
+                    let r = IRRange(extent: e)
+                    vars.append((bind(head.name, nil, r, head.place), r))
                 }
                 var body = try suite()
-                for (v, r) in vars.reversed() { body = For(v, r.min, r.extent, body: body) }
+                for (v, r) in vars.reversed() {
+                    body = located(For(v, r.min, r.extent, body: body), start)
+                }
                 return body
             }
             guard heads.count == 1 else {
                 throw failure("TIR106", "only T.grid has several variables", at: place)
             }
-            return try singleLoop(heads[0], place)
+            return try singleLoop(heads[0].name, heads[0].place, place)
         }
     }
 
-    private func bind(_ n: String, _ type: IRType?, _ r: IRRange) -> Var {
-        let v = Var(n, type: type ?? PrimType(r.extent.dtype))
+    private func bind(_ n: String, _ type: IRType?, _ r: IRRange, _ place: TIRToken) -> Var {
+        let v = variable(n, type ?? PrimType(r.extent.dtype), place)
         define(n, v)
         loops[ObjectIdentifier(v)] = r
         return v
     }
 
-    private func singleLoop(_ n: String, _ place: TIRToken) throws -> Stmt {
+    private func singleLoop(_ n: String, _ head: TIRToken, _ place: TIRToken) throws -> Stmt {
         var kind = ForKind.serial
         if !takeWord("range") {
             try expectWord("T")
@@ -252,7 +270,8 @@ extension TIRTextParser {
                 r = IRRange(extent: first)
             }
         }
-        var annotations = Attrs.empty
+        // What may name the loop variable, which is not known yet, is read once it is.
+        var annotationsAt: Int?
         var type: IRType?
         var tag: String?
         var threadAt: Int?
@@ -260,42 +279,49 @@ extension TIRTextParser {
             let option = try name()
             try expect("=")
             switch option {
-            case "annotations": annotations = try dictionary()
+            case "annotations":
+                annotationsAt = at
+                try skipBrackets("{", "}")
             case "var_type": type = try self.type()
             case "thread":
                 if token.kind == .string {
                     tag = try string()
                 } else {
-                    // It may name the loop variable, which is not known yet.
                     threadAt = at
-                    try skipCall()
+                    guard isT("iter_var"), isSign("(", 3) else { throw unexpected("T.iter_var") }
+                    at += 3
+                    try skipBrackets("(", ")")
                 }
             default: throw failure("TIR107", "a loop has no option `\(option)`", at: place)
             }
         }
         try expect(")")
-        let v = bind(n, type, r)
+        let v = bind(n, type, r, head)
         var thread: IterVar?
         if let tag { thread = IterVar(r, Var(tag, dtype: r.extent.dtype), .threadIndex, threadTag: tag) }
+        let after = at
         if let threadAt {
-            let after = at
             at = threadAt
             thread = try iterVar()
-            at = after
         }
+        var annotations = Attrs.empty
+        if let annotationsAt {
+            at = annotationsAt
+            annotations = try dictionary()
+        }
+        at = after
         return For(
             v, r.min, r.extent, kind, body: try suite(), threadBinding: thread, annotations: annotations)
     }
 
-    /// Skips `T.name(…)`.
-    private func skipCall() throws {
-        guard isT("iter_var"), isSign("(", 3) else { throw unexpected("T.iter_var") }
-        at += 3
+    /// Skips what stands in brackets.
+    private func skipBrackets(_ left: String, _ right: String) throws {
+        guard isSign(left) else { throw unexpected("'\(left)'") }
         var open = 0
         repeat {
-            if isSign("(") { open += 1 }
-            if isSign(")") { open -= 1 }
-            if token.kind == .end { throw unexpected("')'") }
+            if isSign(left) { open += 1 }
+            if isSign(right) { open -= 1 }
+            if token.kind == .end { throw unexpected("'\(right)'") }
             advance()
         } while open > 0
     }
@@ -303,6 +329,7 @@ extension TIRTextParser {
     // MARK: with
 
     private func with() throws -> Stmt {
+        let start = token
         advance()
         let place = token
         if isT("seq") {
@@ -323,6 +350,7 @@ extension TIRTextParser {
         }
         if isT("let") {
             try expectT("let")
+            let head = token
             let n = try name()
             try expect(":")
             let t = try type()
@@ -330,7 +358,7 @@ extension TIRTextParser {
             let value = try expression()
             try expect(")")
             return try scope {
-                let v = Var(n, type: t)
+                let v = variable(n, t, head)
                 define(n, v)
                 return LetStmt(v, value, try suite())
             }
@@ -341,7 +369,7 @@ extension TIRTextParser {
             try expect("(")
             let n = try string()
             try expect(")")
-            return try nested { try scope { try block(n, realize) } }
+            return try nested { try scope { try block(n, realize, start) } }
         }
         throw failure("TIR107", "unknown `with` statement", at: place)
     }
@@ -359,7 +387,7 @@ extension TIRTextParser {
         return false
     }
 
-    private func block(_ blockName: String, _ realize: Bool) throws -> Stmt {
+    private func block(_ blockName: String, _ realize: Bool, _ place: TIRToken) throws -> Stmt {
         try expect(":")
         try expectLine()
         if !takeKind(.indent) { throw unexpected("an indented block") }
@@ -373,6 +401,7 @@ extension TIRTextParser {
         var attrs = Attrs.empty
         var initial: Stmt?
         header: while true {
+            let head = token
             if isWord("T") && isSign(".", 1) {
                 switch peek(2).text {
                 case "where":
@@ -404,7 +433,7 @@ extension TIRTextParser {
                 let n = try name()
                 advance()
                 try expectT("alloc_buffer")
-                let b = try bufferArguments(n, defaultAlignment: 64)
+                let b = try bufferArguments(n, head, defaultAlignment: 64)
                 define(n, b)
                 allocs.append(b)
                 try expectLine()
@@ -414,7 +443,7 @@ extension TIRTextParser {
                 try expectT("match_buffer")
                 let source = try region()
                 try expect(",")
-                let b = try bufferArguments(n, defaultAlignment: 64)
+                let b = try bufferArguments(n, head, defaultAlignment: 64)
                 define(n, b)
                 matches.append(MatchBufferRegion(b, source))
                 try expectLine()
@@ -434,13 +463,17 @@ extension TIRTextParser {
         let block = Block(
             blockName, iterVars: iterVars, reads: reads, writes: writes, body: body, initial: initial,
             allocBuffers: allocs, matchBuffers: matches, annotations: attrs)
+        block.locate(span(place))
         return realize ? BlockRealize(values, predicate: predicate, block) : block
     }
 
     private func axis(_ iterVars: inout [IterVar], _ values: inout [PrimExpr], _ realize: Bool) throws {
-        var heads: [String] = []
+        var heads: [(name: String, place: TIRToken)] = []
         let place = token
-        repeat { heads.append(try name()) } while take(",")
+        repeat {
+            let place = token
+            heads.append((name: try name(), place: place))
+        } while take(",")
         let t = take(":") ? try type() : nil
         try expect("=")
         at += 3
@@ -457,11 +490,11 @@ extension TIRTextParser {
             guard realize, t == nil, kinds.count == heads.count, list.count == heads.count else {
                 throw failure("TIR106", "remap needs one kind and one loop a variable", at: place)
             }
-            for (i, n) in heads.enumerated() {
+            for (i, head) in heads.enumerated() {
                 guard let dom = loops[ObjectIdentifier(list[i])],
                     kinds[i] == UInt8(ascii: "S") || kinds[i] == UInt8(ascii: "R")
                 else { throw failure("TIR108", "remap follows loop variables, by S or R", at: place) }
-                let v = Var(n, dtype: dom.extent.dtype)
+                let v = variable(head.name, PrimType(dom.extent.dtype), head.place)
                 iterVars.append(IterVar(dom, v, kinds[i] == UInt8(ascii: "R") ? .commReduce : .dataParallel))
                 values.append(list[i])
             }
@@ -483,10 +516,10 @@ extension TIRTextParser {
                 tag = try string()
             }
             try expect(")")
-            let v = Var(heads[0], type: t ?? PrimType(dom.extent.dtype))
+            let v = variable(heads[0].name, t ?? PrimType(dom.extent.dtype), heads[0].place)
             iterVars.append(IterVar(dom, v, iterType, threadTag: tag))
         }
-        for (n, i) in zip(heads, iterVars.suffix(heads.count)) { define(n, i.variable) }
+        for (head, i) in zip(heads, iterVars.suffix(heads.count)) { define(head.name, i.variable) }
     }
 
     // MARK: Attributes

@@ -14,13 +14,15 @@ public final class PrimFunc: BaseFunc, @unchecked Sendable {
     public private(set) var body: Stmt
 
     public init(
-        _ params: [Var], bufferMap: [(param: Var, buffer: Buffer)], body: Stmt, attrs: Attrs = .empty
+        _ params: [Var], bufferMap: [(param: Var, buffer: Buffer)], body: Stmt, attrs: Attrs = .empty,
+        span: Span? = nil
     ) {
         self.params = params
         self.bufferMap = bufferMap
         self.body = body
         super.init(
-            checkedType: FuncType(params.map { $0.type }, TupleType([])), attrs: attrs)
+            checkedType: FuncType(params.map { $0.type }, TupleType([])), attrs: attrs, span: span)
+        if VerifyLevel.ambient >= .roundTrip { RoundTrips.made(self) }
     }
 
     /// A function whose parameters are the given buffers, in order.
@@ -45,7 +47,7 @@ public final class PrimFunc: BaseFunc, @unchecked Sendable {
     ) -> PrimFunc {
         PrimFunc(
             params ?? self.params, bufferMap: bufferMap ?? self.bufferMap, body: body ?? self.body,
-            attrs: attrs ?? self.attrs)
+            attrs: attrs ?? self.attrs, span: span)
     }
 
     public override func with(attrs: Attrs) -> BaseFunc { with(attrs: Optional(attrs)) }
@@ -96,6 +98,6 @@ public enum TIRNodes {
         IRNodes.registerAll()
         NodeRegistry.register(all)
         Intrinsics.registerAll()
-        PassContext.setStandardVerifier(verifier(.ambient))
+        PassContext.setStandardVerifier(verifier(.checked))
     }
 }

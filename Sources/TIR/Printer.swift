@@ -183,11 +183,10 @@ final class TIRWriter {
     func defineNames(of b: Buffer) {
         define(b, b.name)
         for e in b.shape + b.strides + [b.elemOffset] {
-            postOrderVisit(e) { x in
-                guard x.kind == .variable, let v = x as? Var, !self.isNamed(v) else { return }
-                if self.dataOwner[ObjectIdentifier(v)] != nil { return }
-                self.define(v, v.name)
-                if v.dtype != .index { self.typedSymbols.insert(ObjectIdentifier(v)) }
+            // (Not what is bound within the expression.)
+            for v in undefinedVariables(of: e) where !isNamed(v) && dataOwner[ObjectIdentifier(v)] == nil {
+                define(v, v.name)
+                if v.dtype != .index { typedSymbols.insert(ObjectIdentifier(v)) }
             }
         }
     }
@@ -201,8 +200,10 @@ final class TIRWriter {
     }
 
     func declareViews(of data: Var) {
-        guard let list = views.removeValue(forKey: ObjectIdentifier(data)) else { return }
-        for b in list { declaration(b, "T.decl_buffer", defaultAlignment: 64) }
+        // Once a scope: memory that is defined several times has its views each time.
+        for b in views[ObjectIdentifier(data)] ?? [] where !isNamed(b) {
+            declaration(b, "T.decl_buffer", defaultAlignment: 64)
+        }
     }
 
     /// `name = function(shape, dtype, …)` on a line, then the views of its memory.

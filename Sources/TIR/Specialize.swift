@@ -80,6 +80,7 @@ private final class Specializer: StmtExprMutator {
     private let map: [Var: PrimExpr]
     private let fixed: [Buffer: Buffer]
     private var known: [Buffer: Buffer] = [:]
+    override var isContextFree: Bool { true }
 
     init(_ map: [Var: PrimExpr], _ fixed: [Buffer: Buffer]) {
         self.map = map

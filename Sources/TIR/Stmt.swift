@@ -12,6 +12,11 @@ public enum StmtKind: UInt8, Sendable, CaseIterable {
 
 /// A statement of the loop IR; immutable.
 open class Stmt: Node, @unchecked Sendable {
+    /// The place in the text it was read from, if it was; not compared, not printed, not saved.
+    public final private(set) var span: Span?
+    /// As `PrimExpr.locate`.
+    package final func locate(_ span: Span?) { if self.span == nil { self.span = span } }
+
     open var stmtKind: StmtKind { internalError("\(Self.self) names no kind") }
     public final override var description: String { TIRPrinter.text(self) }
 }
@@ -181,6 +186,8 @@ public final class IfThenElse: Stmt, @unchecked Sendable {
 
     deinit {
         reclaim(&condition)
+        // Taken out, the last reference may be that of the other field.
+        if thenCase === elseCase { elseCase = nil }
         reclaim(&thenCase)
         reclaim(&elseCase)
     }
@@ -255,9 +262,11 @@ public final class For: Stmt, @unchecked Sendable {
         min: PrimExpr? = nil, extent: PrimExpr? = nil, kind: ForKind? = nil, body: Stmt? = nil,
         annotations: Attrs? = nil
     ) -> For {
-        For(
+        let copy = For(
             loopVar, min ?? self.min, extent ?? self.extent, kind ?? forKind, body: body ?? self.body,
             threadBinding: threadBinding, annotations: annotations ?? self.annotations)
+        copy.locate(span)
+        return copy
     }
 
     public override var stmtKind: StmtKind { .forLoop }

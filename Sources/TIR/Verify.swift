@@ -8,10 +8,10 @@ import ApusSupport
 /// agree, TIR143 wrong rank or number of arguments, TIR144 a malformed block, TIR145 a malformed signature,
 /// TIR146 a block uses a loop variable from outside, TIR147 a kind of node that has no place in a function,
 /// TIR148 an unknown callee.
-public func verifyWellFormed(_ f: PrimFunc) throws { try verify(f, level: max(.wellFormed, .ambient)) }
+public func verifyWellFormed(_ f: PrimFunc) throws { try verify(f, level: max(.wellFormed, .checked)) }
 
 /// Checks each loop function of a module; calls must find their callee.
-public func verifyWellFormed(_ m: IRModule) throws { try verify(m, level: max(.wellFormed, .ambient)) }
+public func verifyWellFormed(_ m: IRModule) throws { try verify(m, level: max(.wellFormed, .checked)) }
 
 /// The checks of level 1.
 func verifyStructure(_ f: PrimFunc, _ m: IRModule?, _ name: String) throws {
@@ -32,6 +32,11 @@ private final class WellFormed {
     private var loopVars: [Var] = []
     private var hidden: [ObjectIdentifier: Int] = [:]
     private var hiddenLog: [ObjectIdentifier] = []
+    private var steps = 0
+    /// Expressions found good since there were many, which hold up to the end of the scope; those that define something
+    /// are not among them.
+    private var checked: Set<ObjectIdentifier> = []
+    private var checkedLog: [ObjectIdentifier] = []
 
     init(_ module: IRModule?) { self.module = module }
 
@@ -62,7 +67,9 @@ private final class WellFormed {
         let mark = log.count
         let loops = loopVars.count
         let hides = hiddenLog.count
+        let checks = checkedLog.count
         defer {
+            while checkedLog.count > checks { checked.remove(checkedLog.removeLast()) }
             while log.count > mark { scope[log.removeLast(), default: 1] -= 1 }
             loopVars.removeLast(loopVars.count - loops)
             while hiddenLog.count > hides {
@@ -125,6 +132,11 @@ private final class WellFormed {
     // MARK: Statements
 
     private func stmt(_ s: Stmt) throws {
+        steps = 0
+        try locating(s.span) { try check(s) }
+    }
+
+    private func check(_ s: Stmt) throws {
         switch s.stmtKind {
         case .letStmt:
             let s = unsafeDowncast(s, to: LetStmt.self)
@@ -225,8 +237,9 @@ private final class WellFormed {
             if !b.iterVars.isEmpty {
                 // A block with variables sees the loops outside through them only.
                 let outside = loopVars
-                loopVars = []
-                defer { loopVars = outside }
+                let good = checked
+                (loopVars, checked) = ([], [])
+                defer { (loopVars, checked) = (outside, good) }
                 for v in outside {
                     hidden[ObjectIdentifier(v), default: 0] += 1
                     hiddenLog.append(ObjectIdentifier(v))
@@ -307,7 +320,14 @@ private final class WellFormed {
     }
 
     private func expr(_ e: PrimExpr) throws {
-        try growingStack { () throws(any Error) in try check(e) }
+        steps += 1
+        if steps > smallWalk && e.kind != .variable && checked.contains(ObjectIdentifier(e)) { return }
+        let before = everDefined.count
+        try growingStack { () throws(any Error) in try locating(e.span) { try check(e) } }
+        if steps > smallWalk && e.kind != .variable && everDefined.count == before {
+            checked.insert(ObjectIdentifier(e))
+            checkedLog.append(ObjectIdentifier(e))
+        }
     }
 
     private func check(_ e: PrimExpr) throws {

@@ -124,6 +124,8 @@ private final class LCAFinder: StmtExprVisitor {
 private final class AllocationPlacer: StmtExprMutator {
     private let at: [ObjectIdentifier: [Buffer]]
     private let placed: Set<Buffer>
+    /// What has been placed so far, in the order of the walk.
+    private var done: [Buffer] = []
 
     init(_ at: [ObjectIdentifier: [Buffer]], _ placed: Set<Buffer>) {
         self.at = at
@@ -132,11 +134,21 @@ private final class AllocationPlacer: StmtExprMutator {
     override func mutate(_ e: PrimExpr) -> PrimExpr { e }
     override func mutate(_ s: Stmt) -> Stmt {
         let mine = at[ObjectIdentifier(s)] ?? []
+        let mark = done.count
         let n = mutateChildren(of: s)
+        defer { done += mine }
         if let block = n as? Block {
             let kept = block.allocBuffers.filter { !placed.contains($0) }
-            if kept.count == block.allocBuffers.count && mine.isEmpty { return n }
-            return block.with(allocBuffers: kept + mine)
+            // What lives within the block is no business of those who look at its signature.
+            let inside = Set(done[mark...])
+            let reads = block.reads.filter { !inside.contains($0.buffer) }
+            let writes = block.writes.filter { !inside.contains($0.buffer) }
+            if kept.count == block.allocBuffers.count && mine.isEmpty && reads.count == block.reads.count
+                && writes.count == block.writes.count
+            {
+                return n
+            }
+            return block.with(reads: reads, writes: writes, allocBuffers: kept + mine)
         }
         guard !mine.isEmpty, let loop = n as? For else { return n }
         let block = Block("alloc", body: loop.body, allocBuffers: mine)

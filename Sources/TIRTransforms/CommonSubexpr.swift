@@ -32,9 +32,7 @@ private final class CandidateCounter: StmtExprVisitor {
         visitChildren(of: e)
     }
     private func size(_ e: PrimExpr) -> Int {
-        var n = 0
-        postOrderVisit(e) { _ in n += 1 }
-        return n
+        expressionSize(e)
     }
     /// Pure integer arithmetic that cannot trap, of variables known outside.
     private func isCandidate(_ e: PrimExpr) -> Bool {

@@ -39,7 +39,8 @@ private final class FragmentCollector: StmtExprVisitor {
                     failure
                     ?? ApusError(
                         "TTR060", "a call of a matrix unit needs a fragment and its constant shape",
-                        actual: "\(e)")
+                        actual: "\(e)"
+                    ).located(e.span)
                 return
             }
             record(v, [m, n, k])

@@ -134,7 +134,8 @@ public func injectCopyIntrin(_ f: PrimFunc, key: String, _ intrin: CopyIntrin) t
         guard let region = matcher.match(s) else {
             throw ApusError(
                 "TTR031", "the statement marked with \(name) is no copy",
-                expected: "loops over one store of one element, plain or padded", actual: "\(s)")
+                expected: "loops over one store of one element, plain or padded", actual: "\(s)"
+            ).located(s.span)
         }
         return try intrin(region)
     }

@@ -18,7 +18,8 @@ private func annotatedBuffers(_ s: Stmt) throws -> [Buffer] {
             guard b.writes.indices.contains(at) else {
                 failure = ApusError(
                     "TTR021", "double_buffer_scope names no write of its block", at: ["block: \(b.name)"],
-                    expected: "0..<\(b.writes.count)", actual: "\(at)")
+                    expected: "0..<\(b.writes.count)", actual: "\(at)"
+                ).located(b.span)
                 return
             }
             result.append(b.writes[at].buffer)

@@ -98,7 +98,8 @@ private final class PrefetchInjector: AnalyzingMutator {
         failure =
             failure
             ?? ApusError(
-                "TTR030", message, at: ["loop: \(loop.loopVar.name)"], expected: expected, actual: actual)
+                "TTR030", message, at: ["loop: \(loop.loopVar.name)"], expected: expected, actual: actual
+            ).located(loop.span)
     }
 
     private func prefetch(_ loop: For, _ name: String, _ offset: Int) -> Stmt? {

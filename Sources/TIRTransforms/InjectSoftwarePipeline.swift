@@ -13,6 +13,7 @@ private func pipelined(_ loop: For, _ analyzer: Analyzer) throws -> Stmt {
     let rest = loop.annotations.removing(stageKey).removing(orderKey)
     func bad(_ message: String, expected: String, actual: String) -> ApusError {
         ApusError("TTR020", message, at: ["loop: \(loop.loopVar.name)"], expected: expected, actual: actual)
+            .located(loop.span)
     }
     guard loop.forKind == .serial || loop.forKind == .unrolled else {
         throw bad(

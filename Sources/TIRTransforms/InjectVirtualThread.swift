@@ -229,7 +229,8 @@ private final class Interleaver {
                 "TTR010", "a barrier stands where virtual threads part",
                 expected: "all threads to reach it together",
                 actual: "\(s)",
-                hint: "the condition or loop around it depends on the thread")
+                hint: "the condition or loop around it depends on the thread"
+            ).located(s.span)
         }
         if count <= Interleaver.unrolled {
             return SeqStmt.flat((0..<count).map { instance(s, IntImm($0), fresh: $0 > 0) })
@@ -299,12 +300,14 @@ private final class Interleaver {
         if touch.escaped.contains(b.data) {
             throw ApusError(
                 "TTR011", "the memory `\(b.name)` of a virtual thread is handed on as a plain pointer",
-                hint: "use access_ptr or address_of of an element, which tell whose part is meant")
+                hint: "use access_ptr or address_of of an element, which tell whose part is meant"
+            ).located(b.data.span)
         }
         if b.rank == 1, !b.strides.isEmpty || !b.elemOffset.isZero {
             throw ApusError(
                 "TTR011", "the memory `\(b.name)` of a virtual thread must be compact",
-                hint: "run FlattenBuffer first")
+                hint: "run FlattenBuffer first"
+            ).located(b.data.span)
         }
         var strides = b.strides
         if let outer = strides.first, let rows = b.shape.first { strides = [outer * rows] + strides }
@@ -336,7 +339,8 @@ public func injectVirtualThread(_ f: PrimFunc) throws -> PrimFunc {
             guard let loop = s as? For, isVirtual(loop) else { return s }
             guard let n = loop.extent.asInt else {
                 throw ApusError(
-                    "TTR012", "the number of virtual threads must be constant", actual: "\(loop.extent)")
+                    "TTR012", "the number of virtual threads must be constant", actual: "\(loop.extent)"
+                ).located(loop.span)
             }
             if n <= 0 { return Evaluate.noOp }
             if n == 1 {

@@ -54,7 +54,7 @@ private final class CrossThreadLowerer: StmtExprMutator {
     private func lower(_ loops: [For], _ reduced: [For], _ r: BlockRealize) throws -> Stmt {
         let block = r.block
         func refuse(_ code: String, _ message: String, hint: String? = nil) -> ApusError {
-            ApusError(code, message, at: ["block: \(block.name)"], hint: hint)
+            ApusError(code, message, at: ["block: \(block.name)"], hint: hint).located(r.span)
         }
         let isReduced = { (l: For) in reduced.contains { $0 === l } }
         if let b = reduced.first(where: { hardwareTag($0).map(isBlockAxis) ?? false }) {

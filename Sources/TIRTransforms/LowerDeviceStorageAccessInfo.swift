@@ -39,7 +39,8 @@ private final class StorageAccessLowerer: StmtExprMutator {
                 ApusError(
                     "TTR062", "memory of an accelerator needs a constant size",
                     at: ["buffer: \(a.buffer.name)"],
-                    actual: "\(a.buffer.shape)"))
+                    actual: "\(a.buffer.shape)"
+                ).located(s.span))
             return n
         }
         let bits = count * Int(a.buffer.dtype.bits) * Int(a.buffer.dtype.lanes)
@@ -48,7 +49,8 @@ private final class StorageAccessLowerer: StmtExprMutator {
                 ApusError(
                     "TTR062", "an allocation exceeds the memory \(a.buffer.scope)",
                     at: ["buffer: \(a.buffer.name)"],
-                    expected: "at most \(8 * info.maxBytes) bits", actual: "\(bits) bits"))
+                    expected: "at most \(8 * info.maxBytes) bits", actual: "\(bits) bits"
+                ).located(s.span))
         }
         return info.headAddress.map { LetStmt(a.buffer.data, pointer(IntImm($0)), a.body) } ?? n
     }
@@ -70,7 +72,8 @@ private final class StorageAccessLowerer: StmtExprMutator {
             fail(
                 ApusError(
                     "TTR062", "elements do not fill the units of \(scope)", at: ["buffer: \(data.name)"],
-                    expected: "a divisor of \(8 * info.unitBytes) bits", actual: "\(bits) bits"))
+                    expected: "a divisor of \(8 * info.unitBytes) bits", actual: "\(bits) bits"
+                ).located(e.span))
             return n
         }
         let units = analyzer.simplify(floorDiv(offset, 8 * info.unitBytes / bits))

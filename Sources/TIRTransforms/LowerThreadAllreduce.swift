@@ -16,6 +16,7 @@ private struct AllReduce {
     init(_ call: Call, _ reducer: CommReducer) throws {
         func malformed(_ expected: String) -> ApusError {
             ApusError("TTR056", "malformed call of thread_allreduce", expected: expected, actual: "\(call)")
+                .located(call.span)
         }
         guard let n = call.args.first?.asInt, n >= 1, n == reducer.result.count, call.args.count >= 2 * n + 3
         else {
@@ -85,7 +86,8 @@ private final class AllReduceLowerer: StmtExprMutator {
             guard let n = t.extent.asInt else {
                 throw ApusError(
                     "TTR057", "a reduction across threads needs a known number of threads",
-                    at: ["axis: \(t.threadBinding?.threadTag ?? "")"], actual: "\(t.extent)")
+                    at: ["axis: \(t.threadBinding?.threadTag ?? "")"], actual: "\(t.extent)"
+                ).located(t.span)
             }
             let mine = r.axes.contains { $0 === t.loopVar || $0 === t.threadBinding?.variable }
             if mine { inside.append((loop: t, extent: n)) } else { outside.append((loop: t, extent: n)) }
@@ -213,7 +215,8 @@ private final class AllReduceKernels: KernelMutator {
         guard nest.isCanonical else {
             throw ApusError(
                 "TTR053", "reductions across threads are lowered in kernels of one loop an axis",
-                hint: "run UnifyThreadBinding first")
+                hint: "run UnifyThreadBinding first"
+            ).located(root.span)
         }
         let m = AllReduceLowerer(threads: nest.threads, warpSize: warpSize, analyzer: shapeAnalyzer(f))
         let body = m.mutate(nest.body)

@@ -41,7 +41,7 @@ private final class WarpBuffer: StmtExprMutator {
     }
 
     private func refuse(_ message: String, _ e: PrimExpr) -> ApusError {
-        ApusError("TTR058", message, at: ["buffer: \(old.name)"], actual: "\(e)")
+        ApusError("TTR058", message, at: ["buffer: \(old.name)"], actual: "\(e)").located(e.span)
     }
 
     /// Reads m off the stores and gives the buffer its new shape; then `mutate` may be called.
@@ -128,7 +128,8 @@ private final class WarpBuffer: StmtExprMutator {
                 ?? ApusError(
                     "TTR059", "a lane reads another's memory where not all lanes come",
                     at: ["buffer: \(old.name)"],
-                    hint: "read it before the condition")
+                    hint: "read it before the condition"
+                ).located(l.span)
             return l
         }
         let mask = intrinsic("warp_activemask", .uint32, [])
@@ -188,7 +189,8 @@ private final class WarpLowerer: StmtExprMutator {
                 throw ApusError(
                     "TTR058", "warp memory needs threadIdx.x of an extent that fills warps or divides one",
                     at: ["buffer: \(a.buffer.name)"], expected: "a multiple or a divisor of \(warpSize)",
-                    actual: self.thread.map { "\($0.extent)" } ?? "no threadIdx.x")
+                    actual: self.thread.map { "\($0.extent)" } ?? "no threadIdx.x"
+                ).located(a.span)
             }
             let width = min(extent, warpSize)
             let lane = analyzer.simplify(floorMod(thread.loopVar, width))

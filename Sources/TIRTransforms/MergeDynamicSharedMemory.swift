@@ -72,7 +72,8 @@ private final class DynamicKernels: KernelMutator {
             guard let count = constantProduct(b.shape) else {
                 throw ApusError(
                     "TTR061", "dynamic shared memory is merged where its parts have constant sizes",
-                    at: ["buffer: \(b.name)"], actual: "\(b.shape)")
+                    at: ["buffer: \(b.name)"], actual: "\(b.shape)"
+                ).located(b.data.span)
             }
             let size = (count * b.dtype.byteCount + 15) / 16 * 16
             guard let span = uses.span[b.data] else { continue }

@@ -21,7 +21,8 @@ extension TIRPasses {
     public static func primFuncPass(
         _ info: PassInfo, _ body: @escaping @Sendable (PrimFunc, IRModule, PassContext) throws -> PrimFunc
     ) -> FunctionPass<PrimFunc> {
-        FunctionPass<PrimFunc>(info, body)
+        // An error that names no place in the text the function was read from is about the function.
+        FunctionPass<PrimFunc>(info) { f, m, c in try locating(f.span) { try body(f, m, c) } }
     }
 
     /// Applies `rewrite` to each loop function: for one-off rewrites between passes.

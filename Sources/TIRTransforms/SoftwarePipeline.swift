@@ -212,7 +212,8 @@ final class LoopPipeliner {
             "TTR022", "the software pipeline would run statement \(b) \(when) before statement \(a)",
             at: ["loop: \(loop.loopVar.name)", "memory: \(v.name)"],
             expected: "a stage and order that keep what depends on `\(v.name)` in sequence",
-            actual: "stages \(stages)")
+            actual: "stages \(stages)"
+        ).located(loop.span)
     }
 
     /// Whether statement `b` shares no element of memory `v` with statement `a` of the next `distance` iterations, as far
@@ -258,7 +259,8 @@ final class LoopPipeliner {
                     throw ApusError(
                         "TTR023",
                         "the memory `\(b.name)` of a software pipeline is handed on as a plain pointer",
-                        hint: "use access_ptr, or address_of of an element")
+                        hint: "use access_ptr, or address_of of an element"
+                    ).located(loop.span)
                 }
             }
             var strides = b.strides

@@ -48,7 +48,8 @@ private final class HostSplitter: KernelMutator {
         guard nest.isCanonical else {
             throw ApusError(
                 "TTR053", "kernels are cut out when they have one loop an axis",
-                hint: "run UnifyThreadBinding first")
+                hint: "run UnifyThreadBinding first"
+            ).located(root.span)
         }
         return try cut(root, nest.tags)
     }
@@ -68,7 +69,7 @@ private final class HostSplitter: KernelMutator {
                             at: ["kernel of: \(self.name)", "buffer: \(a.buffer.name)"],
                             hint:
                                 "give it scope shared or local, or allocate it outside of the thread-bound loops"
-                        )
+                        ).located(a.span)
                 }
                 if a.buffer.scope == "shared.dyn", let n = constantProduct(a.buffer.shape) {
                     dynamicBytes = (dynamicBytes ?? 0) + n * a.buffer.dtype.byteCount
@@ -82,7 +83,8 @@ private final class HostSplitter: KernelMutator {
         }) {
             throw ApusError(
                 "TTR063", "memory of threads does not outlive their kernel", at: ["buffer: \(v.name)"],
-                hint: "one kernel must write and read it, or it must have scope global")
+                hint: "one kernel must write and read it, or it must have scope global"
+            ).located(v.span)
         }
         // Pointers first, each kind in order of first use.
         free = free.filter { $0.dtype.isHandle } + free.filter { !$0.dtype.isHandle }

@@ -394,7 +394,8 @@ private final class StorageRewriter: StmtExprMutator {
                     if memory.maxBytes > 0 && p.bytes > memory.maxBytes {
                         throw ApusError(
                             "TTR013", "the allocations of scope \(b.scope) do not fit its memory",
-                            expected: "at most \(memory.maxBytes) bytes", actual: "\(p.bytes)")
+                            expected: "at most \(memory.maxBytes) bytes", actual: "\(p.bytes)"
+                        ).located(b.data.span)
                     }
                     parts[key] = p
                     continue

@@ -40,14 +40,16 @@ private final class TextureFolder: StmtExprMutator {
                 throw ApusError(
                     "TTR064", "a texture needs rows, columns and channels, compact",
                     at: ["buffer: \(b.name)"],
-                    expected: "3 or more dimensions", actual: "\(b.rank)")
+                    expected: "3 or more dimensions", actual: "\(b.rank)"
+                ).located(b.data.span)
             }
             // Three dimensions are an image already.
             let layout = try columnAxis(b.scope, rank: b.rank)
             let axis = b.rank == 3 ? 1 : layout
             guard axis >= 1, axis < b.rank - 1 else {
                 throw ApusError(
-                    "TTR064", "too few dimensions for the layout", at: ["buffer: \(b.name)"], actual: b.scope)
+                    "TTR064", "too few dimensions for the layout", at: ["buffer: \(b.name)"], actual: b.scope
+                ).located(b.data.span)
             }
             func product(_ d: ArraySlice<PrimExpr>) -> PrimExpr {
                 analyzer.simplify(d.reduce(IntImm(1)) { $0 * $1 })

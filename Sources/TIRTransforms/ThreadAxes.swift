@@ -116,11 +116,18 @@ func hasThreads(_ s: Stmt) -> Bool {
     return found
 }
 
-/// Whether a kernel begins here: with a loop over hardware threads, or with shared memory in front of one.
+/// The annotation of a loop that runs within the threads below it (`envThreads` of a stage): all of its iterations are one
+/// kernel.
+let envThreadsKey = "env_threads"
+
+/// Whether a kernel begins here: with a loop over hardware threads, with shared memory in front of one, or with a loop that
+/// is to run within its threads.
 private func beginsKernel(_ s: Stmt) -> Bool {
     var s = s
     while let a = s as? Allocate, MemoryRank(a.buffer.scope) == .shared { s = a.body }
-    return hardwareTag(s) != nil
+    if hardwareTag(s) != nil { return true }
+    guard let loop = s as? For, loop.annotations[envThreadsKey] != nil else { return false }
+    return hasThreads(loop.body)
 }
 
 /// A mutator that hands each kernel, from its outermost loop over hardware threads (or shared memory in front of it) on,

@@ -154,7 +154,7 @@ private final class SyncPlanner {
         case .whileLoop: return try whileLoop(unsafeDowncast(s, to: While.self))
         case .ifThenElse: return try conditional(unsafeDowncast(s, to: IfThenElse.self))
         case .block, .blockRealize:
-            throw ApusError("TTR053", "barriers are placed when there are no blocks any more")
+            throw ApusError("TTR053", "barriers are placed when there are no blocks any more").located(s.span)
         }
     }
 
@@ -376,7 +376,8 @@ private final class SyncInserter: KernelMutator {
         guard nest.isCanonical else {
             throw ApusError(
                 "TTR053", "barriers are placed in kernels of one loop an axis",
-                hint: "run UnifyThreadBinding first")
+                hint: "run UnifyThreadBinding first"
+            ).located(root.span)
         }
         func axes(_ loops: [For]) -> [MemoryAccess.Loop] {
             loops.map { MemoryAccess.Loop(variable: $0.loopVar, min: $0.min, extent: $0.extent) }
@@ -412,7 +413,8 @@ private final class SyncInserter: KernelMutator {
             throw ApusError(
                 "TTR052", "threads need a barrier at a place that not all of them reach",
                 at: d.buffer.map { ["buffer: \($0.name)"] } ?? [],
-                hint: "the condition around it depends on the thread; move the access out of it")
+                hint: "the condition around it depends on the thread; move the access out of it"
+            ).located(root.span)
         }
     }
 }

@@ -318,7 +318,8 @@ private final class ThreadLoopKernels: KernelMutator {
         guard nest.isCanonical else {
             throw ApusError(
                 "TTR053", "threads become loops in kernels of one loop an axis",
-                hint: "run UnifyThreadBinding first")
+                hint: "run UnifyThreadBinding first"
+            ).located(root.span)
         }
         var grid = false
         postOrderVisit(

@@ -37,7 +37,8 @@ private final class RegionUnifier: StmtExprMutator {
                 "TTR051", "the number of threads of \(a.tag) is not known when the kernel is launched",
                 at: ["loop: \(a.loop.loopVar.name)"],
                 expected: "an expression of what is known outside of the kernel",
-                actual: "\(a.extent)")
+                actual: "\(a.extent)"
+            ).located(a.loop.span)
         }
     }
 
@@ -55,7 +56,8 @@ private final class RegionUnifier: StmtExprMutator {
                             ?? ApusError(
                                 "TTR050", "loops over \(tag) have different numbers of threads in one kernel",
                                 at: ["loop: \(loop.loopVar.name)"], expected: "\(known)",
-                                actual: "\(loop.extent)", hint: "bind loops of one extent, or constants")
+                                actual: "\(loop.extent)", hint: "bind loops of one extent, or constants"
+                            ).located(loop.span)
                         return
                     }
                     axes[i].extent = IntImm(max(a, b), dtype: known.dtype)
@@ -110,7 +112,12 @@ private final class RegionUnifier: StmtExprMutator {
     override func mutate(_ s: Stmt) -> Stmt {
         switch s.stmtKind {
         case .forLoop:
-            guard let tag = hardwareTag(s) else { return mutateChildren(of: s) }
+            guard let tag = hardwareTag(s) else {
+                let n = mutateChildren(of: s)
+                // Its threads are around it from here on.
+                guard let loop = n as? For, loop.annotations[envThreadsKey] != nil else { return n }
+                return loop.with(annotations: loop.annotations.removing(envThreadsKey))
+            }
             return threads(unsafeDowncast(s, to: For.self), axis(tag))
         case .allocate:
             let a = unsafeDowncast(s, to: Allocate.self)
@@ -224,6 +231,8 @@ private final class Unifier: KernelMutator {
 
 /// Gives each kernel one loop an axis: from the outermost thread-bound loop on, all loops bound to the same axis become
 /// one around the whole kernel, blocks outside, threads inside, shared memory between them.
+///
+/// A loop annotated `env_threads` is part of the kernel of its threads: they run all of its iterations.
 ///
 /// A loop of fewer threads than its axis has elsewhere is guarded; a statement outside of the loops of an axis runs in
 /// the first thread of it only, or in every thread where it writes a thread's own memory. What threads hand to each

@@ -110,6 +110,21 @@ import Testing
         #expect(convertSSA(block) === block)
     }
 
+    /// What is built in a scope of its own is handed over, not emitted; the scopes within it end there.
+    @Test func scopesOfTheirOwn() throws {
+        let b = IRBuilder()
+        let a = Buffer("A", [4])
+        let inner = b.newScope {
+            b.scopeAttr(a, "key", IntImm(1))
+            b.emit(BufferStore(a, FloatImm(1), [IntImm(0)]))
+        }
+        b.emit(BufferStore(a, FloatImm(2), [IntImm(1)]))
+        let outer = try b.get()
+        #expect((inner as? AttrStmt)?.key == "key" && (inner as? AttrStmt)?.body is BufferStore)
+        #expect((outer as? BufferStore)?.indices[0].asInt == 1)
+        #expect(code { _ = try b.newScope { throw ApusError("TEST", "stop") } } == "TEST")
+    }
+
     @Test func specialization() throws {
         let f = try TIRParser.parseFunction(
             """

@@ -76,6 +76,34 @@ let strip = """
         try expectSame(try parse(strip), g)
     }
 
+    @Test func signaturesForgetWhatMovedInside() throws {
+        // A sort's cursor, say: nobody outside of the loop sees it, so that the block cannot name it.
+        let text = """
+            @T.prim_func
+            def main(A: T.Buffer((4,), "float32")):
+                with T.block("root"):
+                    S = T.alloc_buffer((1,), "float32")
+                    with T.block("b"):
+                        T.reads(A[0:4], S[0])
+                        T.writes(A[0:4], S[0])
+                        for i in range(4):
+                            S[0] = A[i] * T.float32(2)
+                            A[i] = S[0] + T.float32(1)
+            """
+        let g = planAndUpdateBufferAllocationLocation(try parse(text))
+        try verifyWellFormed(g)
+        var signature: [String] = []
+        postOrderVisit(
+            g.body,
+            stmt: { s in
+                guard let b = s as? Block, b.name == "b" else { return }
+                signature = (b.reads + b.writes).map { $0.buffer.name }
+            })
+        #expect(signature == ["A", "A"])
+        try expectSame(try parse(text), g)
+        try expectPipeline(text)
+    }
+
     @Test func accumulatorStaysOutsideItsReduction() throws {
         let text = """
             @T.prim_func

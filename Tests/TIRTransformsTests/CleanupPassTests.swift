@@ -387,11 +387,11 @@ import Testing
             """.replacing("            T_ = T.alloc_buffer((2,), \"float32\")\n", with: ""))
         let twice = piece.with(body: SeqStmt([piece.body, piece.body]))
         #expect(errorCode { try verifyWellFormed(twice) } == "TIR141")
-        let g = convertToSSA(twice)
+        let g = convertSSA(twice)
         try verifyWellFormed(g)
         try expectSame(twice, g)
-        #expect(convertToSSA(g) === g)
-        #expect(convertToSSA(piece) === piece)
+        #expect(convertSSA(g) === g)
+        #expect(convertSSA(piece) === piece)
     }
 
     @Test func allocationsAndShadowing() throws {
@@ -413,7 +413,7 @@ import Testing
             i, IntImm(2), IntImm(2),
             body: SeqStmt([inner, BufferStore(f.bufferMap[0].buffer, const(5.0, .float32), [i])]))
         let twice = f.with(body: SeqStmt([f.body, f.body, outer]))
-        let g = convertToSSA(twice)
+        let g = convertSSA(twice)
         try verifyWellFormed(g)
         let a = NDArray([1, 2, 3, 4] as [Float], shape: [4])
         try TIRInterpreter.run(g, [a])

@@ -244,6 +244,11 @@ func errorCode(_ body: () throws -> Void) -> String? {
         let f = try prepared()
         let g = try injectDoubleBuffer(f, split: split)
         try verifyWellFormed(g)
+        // As a pass, with the option of the context.
+        let module = IRModule([(global: GlobalVar("main"), function: f)])
+        let context = PassContext(config: ["tir.double_buffer_split_loop": .int(split)])
+        let made = try TIRPasses.injectDoubleBuffer.run(module, context)
+        #expect(structuralEqual(try #require(made.definitions.first?.function), g))
         try expectSame(f, g)
         if split == 2 {
             // The half is a constant within a turn.

@@ -58,6 +58,32 @@ func expectRefused(
             """)
     }
 
+    @Test("a loop of an environment of threads runs within them")
+    func environment() throws {
+        try expectText(
+            unifyThreadBinding,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((8, 64), "float32")):
+                for s in T.serial(7, annotations={"env_threads": ["blockIdx.x", "threadIdx.x"]}):
+                    for b in T.thread_binding(2, thread="blockIdx.x"):
+                        for t in T.thread_binding(32, thread="threadIdx.x"):
+                            A[s + 1, b * 32 + t] = A[s, b * 32 + t] * T.float32(2)
+                for s in T.serial(7, annotations={"env_threads": ["blockIdx.x"]}):
+                    A[s, 0] = T.float32(1)
+            """,
+            """
+            @T.prim_func
+            def main(A: T.Buffer((8, 64), "float32")):
+                for b in T.thread_binding(2, thread="blockIdx.x"):
+                    for t in T.thread_binding(32, thread="threadIdx.x"):
+                        for s in T.serial(7):
+                            A[s + 1, b * 32 + t] = A[s, b * 32 + t] * T.float32(2)
+                for s in T.serial(7, annotations={"env_threads": ["blockIdx.x"]}):
+                    A[s, 0] = T.float32(1)
+            """)
+    }
+
     @Test("the first thread does what stands outside of the threads' loops; own memory is written by all")
     func outside() throws {
         try expectText(

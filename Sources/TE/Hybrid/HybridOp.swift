@@ -156,16 +156,15 @@ struct HybridNest {
                 return nil
             }
         }
-        var own = 0
         var same = true
-        postOrderVisit(store.value) { e in
-            guard let load = e as? BufferLoad, load.buffer === store.buffer else { return }
-            own += 1
+        let own = sumOverOccurrences(store.value) { e in
+            guard let load = e as? BufferLoad, load.buffer === store.buffer else { return 0 }
             if load.indices.count != store.indices.count
                 || !zip(load.indices, store.indices).allSatisfy({ structuralEqual($0, $1) })
             {
                 same = false
             }
+            return 1
         }
         if !same { return nil }
         if spatial.count < loops.count {

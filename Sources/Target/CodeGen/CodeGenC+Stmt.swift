@@ -6,7 +6,9 @@ import ApusTIR
 
 extension CodeGenC {
     /// The code of one statement.
-    func statement(_ s: Stmt) throws {
+    func statement(_ s: Stmt) throws { try locating(s.span) { try emit(s) } }
+
+    private func emit(_ s: Stmt) throws {
         switch s.stmtKind {
         case .seq: for part in unsafeDowncast(s, to: SeqStmt.self).stmts { try statement(part) }
         case .evaluate:

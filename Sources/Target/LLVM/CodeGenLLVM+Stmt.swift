@@ -7,7 +7,9 @@ import CLLVM
 
 extension CodeGenLLVM {
     /// The code of one statement, at the builder's position.
-    func statement(_ s: Stmt) throws {
+    func statement(_ s: Stmt) throws { try locating(s.span) { try emit(s) } }
+
+    private func emit(_ s: Stmt) throws {
         switch s.stmtKind {
         case .seq:
             let parts = UpdateOrder.arranged(unsafeDowncast(s, to: SeqStmt.self).stmts) {
