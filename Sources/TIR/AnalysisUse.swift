@@ -49,6 +49,15 @@ public func undefinedVariables(of f: PrimFunc) -> [Var] {
     return walk.free()
 }
 
+/// Whether a statement names the variable in any way: uses it, defines it, or declares a buffer whose shape, strides or
+/// offset speak of it (which alone would make it a symbol of that buffer).
+func mentions(_ s: Stmt, _ v: Var) -> Bool {
+    let walk = UseWalker()
+    walk.visit(s)
+    return walk.nodes.used.contains(ObjectIdentifier(v))
+        || walk.nodes.dataDefined.contains(ObjectIdentifier(v))
+}
+
 /// Buffers that a statement accesses and does not declare, in order of first use.
 public func undefinedBuffers(of s: Stmt) -> [Buffer] {
     let walk = UseWalker()

@@ -232,7 +232,7 @@ extension TIRWriter {
             t.iterType == .threadIndex && t.variable !== f.loopVar && t.variable.name == t.threadTag
             && (t.variable.type as? PrimType)?.dtype == f.extent.dtype && structuralEqual(t.dom.min, f.min)
             && structuralEqual(t.dom.extent, f.extent)
-            && !undefinedVariables(of: f.body).contains { $0 === t.variable }
+            && !mentions(f.body, t.variable)
         out += ", thread="
         if plain {
             out += JSON.quoted(t.threadTag)

@@ -169,6 +169,24 @@ import Testing
         #expect(g !== f && convertSSA(g) === g && TIRPrinter.text(g) == TIRPrinter.text(f))
     }
 
+    /// Fuzzer tir.roundtrip, seeds 3528 and 9521: a thread axis that only the strides of a buffer speak of is still named.
+    @Test func stridesSpeakOfAThreadAxis() throws {
+        let axis = IterVar(IRRange(0, extent: 4), Var("vthread"), .threadIndex, threadTag: "vthread")
+        for inBlock in [false, true] {
+            try expectReadsBack(
+                function { _, _ in
+                    let i = Var("i")
+                    let b = Buffer("B", [8]).with(strides: [Add(axis.variable, IntImm(1))])
+                    let use = Evaluate(BufferLoad(b, [i]))
+                    let body: Stmt =
+                        inBlock
+                        ? BlockRealize([], Block("b", body: use, allocBuffers: [b])) : Allocate(b, use)
+                    return For(
+                        i, IntImm(0), IntImm(4), .threadBinding, body: body, threadBinding: axis)
+                })
+        }
+    }
+
     /// A sequence of one statement stays one: the converted function has the form of the text.
     @Test func sequencesKeepTheirForm() throws {
         let x = Var("x")
