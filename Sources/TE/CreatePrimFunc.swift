@@ -147,7 +147,8 @@ final class TELowering {
         let states = Set(scan.state.map { ObjectIdentifier($0.op) })
         var result = scan.initial.map(source)
         for b in body {
-            for t in b.inputTensors.map(source)
+            // Of a scan within the step, what it needs from outside of its own steps.
+            for t in inputs(b)
             where !inside.contains(t.op) && !states.contains(ObjectIdentifier(t.op)) {
                 result.append(t)
             }

@@ -49,7 +49,66 @@ private func updated(_ b: Block) -> [Buffer] {
 
 /// What the threads of a function may not do together; nil if nothing. `axis`: of which loops inside loops are asked about.
 func threadProblem(_ index: StmtIndex, _ axis: String? = nil) -> Refusal? {
-    cooperationProblem(index, axis) ?? repeatedUpdate(index)
+    cooperationProblem(index, axis) ?? repeatedUpdate(index) ?? strangerRead(index)
+}
+
+/// Whether each thread of an axis has a memory of its own of the buffer's scope.
+private func isPrivate(_ b: Buffer, to tag: String) -> Bool {
+    switch b.storageScope.rank {
+    case .global, .texture: return false
+    case .shared: return tag.hasPrefix("blockIdx")
+    case .warp: return tag != "threadIdx.x"
+    default: return true
+    }
+}
+
+/// A block that reads what another thread has written to memory of its own: outside of the loop over these threads, or in
+/// another one of the axis at elements of another thread.
+private func strangerRead(_ index: StmtIndex) -> Refusal? {
+    for at in index.entries.indices {
+        guard let w = index.realize(at) else { continue }
+        let used = bindingVariables(w, { _ in true })
+        for l in index.loopsAbove(at) {
+            guard let tag = hardwareTag(l), l.extent.asInt != 1, used.contains(l.loopVar) else { continue }
+            for written in w.block.writes where isPrivate(written.buffer, to: tag) {
+                for reader in consumers(index, at) {
+                    guard let r = index.realize(reader) else { continue }
+                    let around = index.loopsAbove(reader)
+                    if around.contains(where: { $0.loopVar === l.loopVar }) { continue }
+                    for read in r.block.reads where read.buffer === written.buffer {
+                        if let other = around.last(where: { hardwareTag($0) == tag }),
+                            samePlaces(index.arith, written, w, l, read, r, other)
+                        {
+                            continue
+                        }
+                        return failure(
+                            "SCH040",
+                            "`\(r.block.name)` would read \(read.buffer.name) of other threads of \(tag) than its own",
+                            l,
+                            expected: "memory that they share, or a reader inside loop \(l.loopVar.name)",
+                            actual: "scope \(read.buffer.scope)", in: index.function
+                        ).marking(w, "writes \(written)").marking(r, "the reader")
+                    }
+                }
+            }
+        }
+    }
+    return nil
+}
+
+/// Whether thread `i` of loop `b` reads what thread `i` of loop `a` has written.
+private func samePlaces(
+    _ arith: ArithContext, _ written: BufferRegion, _ w: BlockRealize, _ a: For, _ read: BufferRegion,
+    _ r: BlockRealize, _ b: For
+) -> Bool {
+    let (wmap, rmap) = (blockMap(w), blockMap(r))
+    for (x, y) in zip(written.region, read.region) {
+        let to = arith.simplify(substitute(x.min, wmap))
+        let from = arith.simplify(substitute(substitute(y.min, rmap), [b.loopVar: a.loopVar]))
+        guard uses(to, [a.loopVar]) || uses(from, [a.loopVar]) else { continue }
+        guard x.extent.asInt == 1, y.extent.asInt == 1, arith.difference(to, from) == 0 else { return false }
+    }
+    return true
 }
 
 /// A block that each thread of an axis runs alike and that changes shared memory in place: they would all change it. (To

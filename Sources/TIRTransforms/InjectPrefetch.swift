@@ -24,7 +24,7 @@ private final class TouchedBox: StmtExprVisitor {
     }
 
     private func access(_ b: Buffer, _ indices: [PrimExpr]) {
-        guard b.name == name, b.rank > 0, buffer == nil || buffer === b else { return }
+        guard b.name == name, buffer == nil || buffer === b else { return }
         buffer = b
         let scalar = indices.allSatisfy { $0.dtype == .index && !touchesState($0) && !uses($0, opaque) }
         if !scalar {

@@ -10,19 +10,25 @@ private final class CrossThreadLowerer: StmtExprMutator {
 
     override func mutate(_ e: PrimExpr) -> PrimExpr { e }
     override func mutate(_ s: Stmt) -> Stmt {
-        guard failure == nil, let loop = s as? For, let (loops, realize) = nest(loop) else {
-            return mutateChildren(of: s)
-        }
+        guard failure == nil, let loop = s as? For else { return mutateChildren(of: s) }
+        guard let (loops, realize) = nest(loop) else { return inside(loop) }
         let reduced = reductionLoops(loops, realize)
         // Only where this loop is the outermost of the reduction, and a thread axis is part of it.
         guard reduced.contains(where: { $0 === loop }), reduced.contains(where: { hardwareTag($0) != nil })
-        else {
-            return mutateChildren(of: s)
-        }
+        else { return inside(loop) }
         do { return try lower(loops, reduced, realize) } catch {
             failure = error as? ApusError ?? ApusError("TTR054", "\(error)")
             return s
         }
+    }
+
+    /// Loops around the present statement.
+    private var around: [For] = []
+
+    private func inside(_ loop: For) -> Stmt {
+        around.append(loop)
+        defer { around.removeLast() }
+        return mutateChildren(of: loop)
     }
 
     /// The loops directly inside each other from `root` on, down to a block with an initialisation.
@@ -66,6 +72,15 @@ private final class CrossThreadLowerer: StmtExprMutator {
         for (v, e) in zip(block.iterVars, r.iterValues) where v.iterType != .commReduce {
             if let l = reduced.first(where: { uses(e, variables($0)) }) {
                 throw refuse("TTR054", "the loop \(l.loopVar.name) is part of the reduction and of an index")
+            }
+        }
+        for (v, e) in zip(block.iterVars, r.iterValues) where v.iterType == .commReduce {
+            if let l = around.first(where: { $0.extent.asInt != 1 && uses(e, variables($0)) }) {
+                throw refuse(
+                    "TTR054",
+                    "between the reduction loop \(l.loopVar.name) and the block stands something else: each of its "
+                        + "iterations would begin anew",
+                    hint: "rfactor the loop over threads, or fetch outside of the reduction")
             }
         }
         for l in loops {

@@ -175,7 +175,7 @@ private struct RandomCalls {
 @Suite struct FacadeFuzzTests {
     /// Every schedule that is not refused computes what the unscheduled program does; what is refused has a code.
     @Test func fuzzRandomSchedules() throws {
-        let run = FuzzRun("te.facade", cases: 250)
+        let run = FuzzRun("te.facade", cases: 1000)
         var differences = 0
         var refused = 0
         while let seed = run.next() {

@@ -153,4 +153,79 @@ func runOnThreads(_ m: IRModule, _ arguments: [NDArray], detectRaces: Bool = fal
         #expect(throws: ApusError.self) { try s.setScope(s.getBlock("A_shared"), scope: "local") }
         #expect(s.text == before)
     }
+
+    private func code(_ body: () throws -> Void) -> String? {
+        do { try body() } catch { return (error as? ApusError)?.code ?? "\(error)" }
+        return nil
+    }
+
+    @Test("memory of a thread's own is not read by another one")
+    func strangers() throws {
+        let a = te.placeholder([8], name: "A")
+        let b = te.compute([8], name: "B") { i in a[i] * 2 }
+        let program = try createPrimFunc([a, b, te.compute([8], name: "C") { i in b[i] + 1 }])
+        for scope in ["local", "shared"] {
+            let s = try Schedule(program)
+            let c = try s.getBlock("C")
+            let copy = try s.cacheRead(c, 0, scope)
+            try s.bind(s.split(s.getLoops(c)[0], factors: [nil, 4])[1], thread: "threadIdx.x")
+            let own = try s.split(s.getLoops(copy)[0], factors: [4, nil])
+            #expect(code { try s.bind(own[0], thread: "threadIdx.x") } == (scope == "local" ? "SCH040" : nil))
+        }
+    }
+
+    @Test("virtual threads have shared memory of their own where its contents differ")
+    func virtualThreads() throws {
+        let a = te.placeholder([4, 8], name: "A")
+        let program = try createPrimFunc([a, te.compute([4, 8], name: "B") { i, j in a[i, 7 - j] * 2 }])
+        for tag in ["vthread", "cthread"] {
+            let s = try Schedule(program)
+            let b = try s.getBlock("B")
+            let fetch = try s.cacheRead(b, 0, "shared")
+            let l = try s.getLoops(b)
+            let rows = try s.split(l[0], factors: [2, 2])
+            try s.computeAt(fetch, rows[1])
+            try s.bind(rows[0], thread: "blockIdx.x")
+            try s.bind(rows[1], thread: tag)
+            try s.bind(l[1], thread: "threadIdx.x")
+            try s.bind(s.getLoops(fetch)[2], thread: "threadIdx.x")
+            let (expected, found) = (try arguments(program), try arguments(program))
+            try TIRInterpreter.run(program, expected)
+            try runOnThreads(deviceLowered(s.function), found, detectRaces: true)
+            #expect(found[1].hasSameContents(as: expected[1]))
+        }
+    }
+
+    /// Row sums, the reduction across `threads` threads, beside a loop of eight threads that fetch a row.
+    private func rowSums(fetchInside: Bool) throws -> (program: PrimFunc, schedule: Schedule) {
+        let a = te.placeholder([3, 8], name: "A")
+        let k = te.reduceAxis(0..<8, name: "k")
+        let program = try createPrimFunc([a, te.compute([3], name: "S") { i in te.sum(a[i, k], axis: k) }])
+        let s = try Schedule(program)
+        let b = try s.getBlock("S")
+        let fetch = try s.cacheRead(b, 0, "shared")
+        let l = try s.getLoops(b)
+        let parts = try s.split(l[1], factors: [4, 2])
+        try s.bind(l[0], thread: "blockIdx.x")
+        try s.computeAt(fetch, fetchInside ? parts[0] : l[0])
+        let own = try s.getLoops(fetch)
+        try s.bind(fetchInside ? parts[1] : parts[0], thread: "threadIdx.x")
+        try s.bind(own[own.count - 1], thread: "threadIdx.x")
+        return (program, s)
+    }
+
+    @Test("a reduction across fewer threads than its kernel has")
+    func fewerThreads() throws {
+        let (program, s) = try rowSums(fetchInside: false)
+        let (expected, found) = (try arguments(program), try arguments(program))
+        try TIRInterpreter.run(program, expected)
+        try runOnThreads(deviceLowered(s.function), found, detectRaces: true)
+        #expect(found[1].hasSameContents(as: expected[1]))
+    }
+
+    @Test("a reduction across threads with something else between its loops is refused, not begun anew")
+    func brokenNests() throws {
+        let (_, s) = try rowSums(fetchInside: true)
+        #expect(code { _ = try deviceLowered(s.function) } == "TTR054")
+    }
 }

@@ -492,6 +492,20 @@ func errorCode(_ body: () throws -> Void) -> String? {
         try expectPipeline("\(f)")
     }
 
+    @Test("memory of one element and no dimensions has one line")
+    func prefetchOfAScalar() throws {
+        let f = try parse(
+            """
+            @T.prim_func
+            def main(A: T.Buffer((), "float32"), C: T.Buffer((8,), "float32")):
+                for i in T.serial(8, annotations={"prefetch_scope": ["A:1"]}):
+                    C[i] = A[()]
+            """)
+        let g = try injectPrefetch(f)
+        #expect(countExpr(g) { ($0 as? Call)?.name == "tir.prefetch" } == 1)
+        try expectSame(f, flattenBuffer(g))
+    }
+
     @Test func prefetchesThatCannotBe() throws {
         func code(_ what: String, _ access: String) -> String? {
             errorCode {
