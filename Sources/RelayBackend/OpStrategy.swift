@@ -83,7 +83,8 @@ public enum OpStrategies {
                     inputs[0], inputs[1], strides: attrs.ints("strides") ?? [1, 1],
                     padding: attrs.ints("padding") ?? [0, 0, 0, 0],
                     dilation: attrs.ints("dilation") ?? [1, 1],
-                    groups: attrs.int("groups") ?? 1)
+                    groups: attrs.int("groups") ?? 1,
+                    inChannels: attrs.int("in_channels").flatMap { $0 > 0 ? $0 : nil })
             ]
         }
         Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))

@@ -8,6 +8,12 @@ import ApusSupport
 /// (`NCHW` → `NCHW{c}c`), dense layers take weights packed `[N/c][K][c]`. The blocked layout flows through what lies
 /// between (elementwise operators, pooling, concatenation), and weights are transformed at compile time.
 ///
+/// Channels need not fill whole blocks. What lies in the surplus lanes of the last block is unspecified, infinities and
+/// NaN included, and never reaches a result, because no operator on blocked values mixes lanes: elementwise operators,
+/// pooling, means over an image and depthwise convolutions stay within a lane, other convolutions read the real channels
+/// only (`in_channels`), a concatenation stays blocked where nothing follows a part that is not whole blocks, and the way
+/// back to the plain layout cuts the surplus off.
+///
 /// Source of the idea: TVM's `AlterOpLayout` with NCHWc (Liu et al., "Optimizing CNN Model Inference on CPUs",
 /// USENIX ATC 2019); here one forward walk that keeps both forms of a value and converts on demand.
 ///
@@ -23,11 +29,11 @@ public func alterOpLayout(lanes: Int) -> some Pass {
     }
 }
 
-/// The block for which the convolutions of a function take the least time.
+/// The block for which the convolutions of a function take the least time, surplus lanes included.
 private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
     var best = lanes
     var bestCost = Double.infinity
-    // Half vectors do half the work an instruction; a convolution that cannot be blocked costs several times more.
+    // Half vectors do half the work an instruction, of which wide vectors hide a part.
     for (block, factor) in [(lanes, 1.0), (lanes / 2, lanes >= 16 ? 1.3 : 2.0)] where block >= 4 {
         var cost = 0.0
         for node in Relay.postOrder(function.body, intoFunctions: false) {
@@ -35,10 +41,9 @@ private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
                 let weight = call.args[1].tensorType?.staticShape, weight.count == 4,
                 let output = call.tensorType?.staticShape, output.count == 4
             else { continue }
-            let work = weight.reduce(1.0) { $0 * Double($1) } * Double(output[2]) * Double(output[3])
-            let grouped = (call.attrs.int("groups") ?? 1) > 1
-            let fits = weight[0] % block == 0 && (grouped || weight[1] % block == 0 || weight[1] < 4)
-            cost += work * (fits ? factor : 6)
+            let lanesUsed = Double(roundedUp(weight[0], block))
+            let work = (weight[1...] + output[2...]).reduce(lanesUsed) { $0 * Double($1) }
+            cost += work * factor
         }
         if cost < bestCost {
             bestCost = cost
@@ -47,6 +52,9 @@ private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
     }
     return best
 }
+
+/// The least multiple of `block` that is no less than `n`.
+private func roundedUp(_ n: Int, _ block: Int) -> Int { (n + block - 1) / block * block }
 
 private struct LayoutRewriter {
     let block: Int
@@ -98,7 +106,8 @@ private struct LayoutRewriter {
             for f in tuple.fields { fields.append(try plain(f)) }
             result = Relay.Tuple(fields, span: tuple.span)
         } else if let value = blockedForm[id] {
-            result = try transform(value, from: blockedLayout, to: "NCHW")
+            let all = try transform(value, from: blockedLayout, to: "NCHW")
+            result = try cropped(all, to: channels(of: old))
         } else {
             internalError("AlterOpLayout met a use before its definition")
         }
@@ -109,9 +118,41 @@ private struct LayoutRewriter {
     private mutating func blocked(_ old: RelayExpr) throws -> RelayExpr {
         let id = ObjectIdentifier(old)
         if let known = blockedForm[id] { return known }
-        let result = try transform(try plain(old), from: "NCHW", to: blockedLayout)
+        let result = try blocks(of: try plain(old))
         blockedForm[id] = result
         return result
+    }
+
+    /// A plain value of four axes in blocks, the last filled up with zeros.
+    private func blocks(of e: RelayExpr) throws -> RelayExpr {
+        try transform(try padded(e, [1: block]), from: "NCHW", to: blockedLayout)
+    }
+
+    /// `e` with zeros behind the axes named, up to multiples.
+    private func padded(_ e: RelayExpr, _ multiples: [Int: Int]) throws -> RelayExpr {
+        guard let type = e.tensorType else { return e }
+        var widths = [Int](repeating: 0, count: 2 * type.rank)
+        for (axis, multiple) in multiples {
+            guard let n = type.shape[axis].asInt else { continue }
+            widths[2 * axis + 1] = roundedUp(n, multiple) - n
+        }
+        if widths.allSatisfy({ $0 == 0 }) { return e }
+        return try Relay.call(
+            "nn.pad", [e, try Relay.scalar(0, type.dtype)],
+            ["pad_width": .ints(widths), "pad_mode": "constant"])
+    }
+
+    /// The first `count` channels of a plain value.
+    private func cropped(_ e: RelayExpr, to count: Int?) throws -> RelayExpr {
+        guard let count, let all = e.tensorType?.shape[1].asInt, all != count else { return e }
+        return try Relay.call(
+            "strided_slice", [e],
+            ["begin": .ints([0]), "end": .ints([count]), "strides": .ints([1]), "axes": .ints([1])])
+    }
+
+    private func channels(of e: RelayExpr) -> Int? {
+        guard let shape = e.tensorType?.shape, shape.count == 4 else { return nil }
+        return shape[1].asInt
     }
 
     private var blockedLayout: String { "NCHW\(block)c" }
@@ -123,10 +164,7 @@ private struct LayoutRewriter {
     private func isBlocked(_ old: RelayExpr) -> Bool { blockedForm[ObjectIdentifier(old)] != nil }
 
     /// Whether a value of this type has a blocked form.
-    private func canBlock(_ e: RelayExpr) -> Bool {
-        guard let shape = e.tensorType?.shape, shape.count == 4, let c = shape[1].asInt else { return false }
-        return c > 0 && c % block == 0
-    }
+    private func canBlock(_ e: RelayExpr) -> Bool { (channels(of: e) ?? 0) > 0 }
 
     // MARK: Operators
 
@@ -150,7 +188,8 @@ private struct LayoutRewriter {
             guard isBlocked(call.args[0]), call.attrs.int("axis") == 1 else { return nil }
             guard let shape = call.args[1].tensorType?.staticShape else { return nil }
             let bias = try Relay.call(
-                "reshape", [try plain(call.args[1])], ["newshape": .ints([shape[0] / block, 1, 1, block])])
+                "reshape", [try padded(try plain(call.args[1]), [0: block])],
+                ["newshape": .ints([roundedUp(shape[0], block) / block, 1, 1, block])])
             return try Relay.call("add", [try blocked(call.args[0]), bias])
         default:
             guard let pattern = op[Relay.opPattern], pattern <= .broadcast,
@@ -161,15 +200,21 @@ private struct LayoutRewriter {
     }
 
     private mutating func elementwise(_ call: Relay.Call) throws -> RelayExpr? {
-        guard let channels = call.tensorType?.shape[1].asInt else { return nil }
-        for a in call.args where !isBlocked(a) && a.tensorType?.staticShape == nil { return nil }
+        guard let channels = channels(of: call) else { return nil }
+        // One channel for all must not be taken from a block, in which it is the first of many.
+        func asItIs(_ a: RelayExpr) -> Bool { isBlocked(a) && self.channels(of: a) == channels }
+        guard call.args.contains(where: asItIs) else { return nil }
+        for a in call.args where !asItIs(a) {
+            guard let own = a.tensorType?.staticShape, own.count <= 4 else { return nil }
+            if own.count >= 3, own[own.count - 3] != 1, own[own.count - 3] != channels { return nil }
+        }
         var args: [RelayExpr] = []
         for a in call.args {
-            if isBlocked(a) {
+            if asItIs(a) {
                 args.append(try blocked(a))
                 continue
             }
-            guard let own = a.tensorType?.staticShape, own.count <= 4 else { return nil }
+            let own = a.tensorType?.staticShape ?? []
             if own.isEmpty {
                 args.append(try plain(a))
                 continue
@@ -178,13 +223,11 @@ private struct LayoutRewriter {
             if shape[1] == 1 {
                 args.append(
                     try Relay.call("reshape", [try plain(a)], ["newshape": .ints(shape + [1])]))
-            } else if shape[1] == channels {
+            } else {
                 let full =
                     own.count == 4
                     ? try plain(a) : try Relay.call("reshape", [try plain(a)], ["newshape": .ints(shape)])
-                args.append(try transform(full, from: "NCHW", to: blockedLayout))
-            } else {
-                return nil
+                args.append(try blocks(of: full))
             }
         }
         return try Relay.Call(call.op, args, call.attrs, span: call.span)
@@ -193,7 +236,9 @@ private struct LayoutRewriter {
     private mutating func concatenation(_ call: Relay.Call, _ op: Op) throws -> RelayExpr? {
         guard let tuple = call.args[0] as? Relay.Tuple, canBlock(call) else { return nil }
         let axis = call.attrs.int("axis") ?? 0
-        guard axis == 1 || axis == -3, tuple.fields.allSatisfy({ isBlocked($0) }) else { return nil }
+        guard axis == 1 || axis == -3, tuple.fields.allSatisfy({ isBlocked($0) }),
+            tuple.fields.dropLast().allSatisfy({ (channels(of: $0) ?? 1) % block == 0 })
+        else { return nil }
         var fields: [RelayExpr] = []
         for f in tuple.fields { fields.append(try blocked(f)) }
         return try Relay.Call(op, [Relay.Tuple(fields)], call.attrs.setting("axis", 1), span: call.span)
@@ -210,29 +255,31 @@ private struct LayoutRewriter {
         let groups = attrs.int("groups") ?? 1
         let depthwise = groups > 1 && groups == channels && weight[0] == channels
         let data: RelayExpr
-        let inner: Int
+        // Channels of the data that a block of the weight belongs to, and channels read.
+        var inner = 1
+        var read = 0
         if depthwise {
             data = try blocked(call.args[0])
-            inner = 1
-        } else if groups == 1 && channels % block != 0 {
+        } else if groups == 1 && channels % block != 0 && !isBlocked(call.args[0]) {
             // The first layer of most networks: three channels are read as they lie.
-            guard !isBlocked(call.args[0]) else { return nil }
             data = try plain(call.args[0])
-            inner = 1
-        } else if weight[1] % block == 0 && (weight[0] / groups) % block == 0 {
+        } else if groups == 1 || (weight[1] % block == 0 && (weight[0] / groups) % block == 0) {
             data = try blocked(call.args[0])
             inner = block
+            if channels % block != 0 { read = channels }
         } else {
             return nil
         }
-        let packed = try transform(try plain(call.args[1]), from: "OIHW", to: "OIHW\(inner)i\(block)o")
-        return try Relay.call(
-            "nn.contrib_conv2d_NCHWc", [data, packed],
-            [
-                "strides": attrs["strides"] ?? .ints([1, 1]),
-                "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
-                "dilation": attrs["dilation"] ?? .ints([1, 1]), "groups": .int(groups),
-            ])
+        let filled = try padded(try plain(call.args[1]), [0: block, 1: inner])
+        let packed = try transform(filled, from: "OIHW", to: "OIHW\(inner)i\(block)o")
+        var settings = Attrs([
+            "strides": attrs["strides"] ?? .ints([1, 1]),
+            "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
+            "dilation": attrs["dilation"] ?? .ints([1, 1]),
+            "groups": .int(depthwise ? roundedUp(groups, block) : groups),
+        ])
+        if read > 0 { settings = settings.setting("in_channels", .int(read)) }
+        return try Relay.call("nn.contrib_conv2d_NCHWc", [data, packed], attrs: settings)
     }
 
     /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed

@@ -122,7 +122,7 @@ private struct FusionGrouping {
         group = Array(graph.nodes.indices)
         groupPattern = graph.patterns
         size = Array(repeating: 1, count: graph.nodes.count)
-        if maxNodes > 1 { for phase in 0..<2 { run(phase) } }
+        if maxNodes > 1 { for phase in 0..<3 { run(phase) } }
     }
 
     private mutating func run(_ phase: Int) {
@@ -130,9 +130,16 @@ private struct FusionGrouping {
             let root = find(i)
             let target = graph.parent[i]
             if groupPattern[root] == .opaque || target < 0 || find(target) == root { continue }
-            // A tuple in the middle would have to exist in memory; only what it feeds may swallow it.
-            if graph.patterns[target] == .tuple || graph.patterns[target] == .opaque { continue }
-            if size[root] + size[find(target)] > maxNodes { continue }
+            if graph.patterns[target] == .opaque || size[root] + size[find(target)] > maxNodes { continue }
+            if graph.patterns[target] == .tuple {
+                // A tuple in the middle would have to exist in memory; only what it feeds may swallow it. Where an
+                // injective operator has (a concatenation), what rearranges one of its fields joins them.
+                guard phase == 2, groupPattern[root] == .injective, find(target) != target,
+                    groupPattern[find(target)] <= .injective
+                else { continue }
+                if allPaths(i, target, allow: { pattern, _ in pattern <= .injective }) { commit(i, target) }
+                continue
+            }
             let edge = graph.parentPattern[i]
             switch groupPattern[root] {
             case .outEWiseFusable:

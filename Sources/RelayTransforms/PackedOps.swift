@@ -18,6 +18,9 @@ public enum PackedOps {
                 AttrField("padding", .ints, in: 0...(1 << 30), doc: "top, left, bottom, right"),
                 AttrField("dilation", .ints, in: 1...(1 << 30), doc: "rows, columns"),
                 AttrField("groups", .int, default: 1, in: 1...(1 << 30), doc: "groups of channels"),
+                AttrField(
+                    "in_channels", .int, default: 0, in: 0...(1 << 30),
+                    doc: "channels of blocked data that are real; 0 = all. Those behind them are not read"),
             ]
         )
         .setting(Relay.typeRelation, convType)

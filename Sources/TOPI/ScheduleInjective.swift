@@ -84,6 +84,9 @@ extension TOPI {
             info.iterVars.allSatisfy({ $0.iterType == .dataParallel })
         else { return }
         let width = vectorWidth(info, options)
+        if info.annotations.string("tag") == Tag.pad {
+            return try schedulePad(sch, info, loops, width, options)
+        }
         let extents = info.iterVars.map { $0.dom.extent.asInt }
         guard let count = contiguousAxes(info) else {
             try scheduleScattered(sch, info, loops, width, options)
@@ -121,9 +124,20 @@ extension TOPI {
             return
         }
         let accesses = accessesOf(info)
-        if let across = info.iterVars.dropLast().lastIndex(where: { v in
+        // Arithmetic on positions is slower in lanes of 64 bits than in scalar loops.
+        let loose = (info.body as? BufferStore).map { looseVariables($0.value, guards: false) } ?? []
+        let isLoose = info.iterVars.last.map { loose.contains($0.variable) } ?? true
+        if isLoose, last <= 16, nodeCount(of: info.body) <= 200 {
+            // Positions in a block of channels that decide where it is read (a shuffle of channels): known for each
+            // of them once it has code of its own.
+            try sch.unroll(loops[loops.count - 1])
+            try parallelise(sch, coarse(Array(loops.dropLast()), extents), work: work, options)
+            return
+        }
+        let across = info.iterVars.dropLast().lastIndex { v in
             accesses.contains { a in a.indices.last.map { mentions($0, [v.variable]) } ?? false }
-        }), let other = extents[across], other >= 16, last >= 16 {
+        }
+        if let across, let other = extents[across], other >= 16, last >= 16, last % 16 == 0 || last >= 64 {
             let side = last % 16 == 0 || last % 8 != 0 ? 16 : 8
             let a = try sch.split(loops[across], factors: [nil, 16])
             let b = try sch.split(loops[loops.count - 1], factors: [nil, side])
@@ -133,15 +147,55 @@ extension TOPI {
             try parallelise(sch, rest + [a[0]], work: work, options)
             return
         }
-        // Arithmetic on positions is slower in lanes of 64 bits than in scalar loops.
-        let loose = (info.body as? BufferStore).map { looseVariables($0.value, guards: false) } ?? []
-        guard last % width == 0, info.iterVars.last.map({ !loose.contains($0.variable) }) ?? false else {
-            try parallelise(sch, loops, work: work, options)
+        if let across, let other = extents[across], other >= 16, last < 64 {
+            // Short rows stay whole; a block of channels is read up while one row of it is in the cache.
+            let a = try sch.split(loops[across], factors: [nil, 16])
+            let rest = Array(loops[..<across]) + Array(loops[(across + 1)..<(loops.count - 1)])
+            try sch.reorder(rest + [a[0], a[1], loops[loops.count - 1]])
+            try parallelise(sch, rest + [a[0]], work: work, options)
+            return
+        }
+        guard last % width == 0, !isLoose else {
+            try parallelise(sch, coarse(loops, extents), work: work, options)
             return
         }
         let parts = try sch.split(loops[loops.count - 1], factors: [nil, width])
         try sch.vectorize(parts[1])
         try parallelise(sch, Array(loops.dropLast()) + [parts[0]], work: work, options)
+    }
+
+    /// The outer loops that are enough iterations for all threads: the others stay loops of their own, whose
+    /// positions need no division.
+    private static func coarse(_ loops: [LoopRV], _ extents: [Int?]) -> [LoopRV] {
+        var total = 1
+        for k in loops.indices.dropLast() {
+            guard let n = extents[k] else { return Array(loops[...k]) }
+            total = min(1 << 20, total * min(1 << 20, max(1, n)))
+            if total >= 64 { return Array(loops[...k]) }
+        }
+        return loops
+    }
+
+    private static func nodeCount(of s: Stmt) -> Int {
+        var count = 0
+        postOrderVisit(s, expr: { _ in count += 1 }, stmt: { _ in count += 1 })
+        return count
+    }
+
+    /// Padding: the last axis with a guard stays a serial loop, which loop partitioning cuts where the guard
+    /// begins and ceases to hold; what lies behind it (a block of channels) is a vector.
+    private static func schedulePad(
+        _ sch: Schedule, _ info: Block, _ loops: [LoopRV], _ width: Int, _ options: CPUScheduleOptions
+    ) throws {
+        let work = product(info.iterVars.map { $0.dom.extent.asInt })
+        let guarding = (info.body as? BufferStore).map { looseVariables($0.value, guards: true) } ?? []
+        let row = info.iterVars.lastIndex { guarding.contains($0.variable) } ?? loops.count - 1
+        if row == loops.count - 2, let lanes = info.iterVars[row + 1].dom.extent.asInt, lanes % width == 0 {
+            let parts =
+                lanes == width ? [loops[row + 1]] : try sch.split(loops[row + 1], factors: [nil, width])
+            try sch.vectorize(parts[parts.count - 1])
+        }
+        try parallelise(sch, Array(loops[..<row]), work: work, options)
     }
 
     /// Vector lanes for the widest element type of a block.

@@ -145,8 +145,8 @@ extension TOPI {
         return Array(all[(at + 1)...])
     }
 
-    /// Marks the guards of factored reductions as likely, so that loop partitioning takes the steps in
-    /// which they hold for all lanes apart and these become plain vectors.
+    /// Marks the guards of factored reductions and of padding as likely, so that loop partitioning takes the
+    /// steps in which they hold for all lanes apart and these become plain vectors.
     static func likelyGuards(_ function: PrimFunc) -> PrimFunc {
         let body = LikelyGuards().mutate(function.body)
         return body === function.body ? function : function.with(body: body)
@@ -267,14 +267,14 @@ extension TOPI {
     }
 }
 
-/// Wraps the conditions of guarded addends in blocks made by `rfactor`.
+/// Wraps the conditions of guarded addends in blocks made by `rfactor` and those of padding.
 private final class LikelyGuards: StmtExprMutator {
     private var inside = false
 
     override func mutate(_ s: Stmt) -> Stmt {
         guard let block = s as? Block else { return mutateChildren(of: s) }
         let before = inside
-        inside = inside || block.name.contains("_rf")
+        inside = inside || block.name.contains("_rf") || block.annotations.string("tag") == TOPI.Tag.pad
         defer { inside = before }
         return mutateChildren(of: s)
     }

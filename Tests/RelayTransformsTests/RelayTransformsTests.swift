@@ -307,6 +307,25 @@ private let tinyEvaluator: ConstantEvaluator = { function in
             """)
     }
 
+    /// What rearranges the fields of a concatenation becomes part of it.
+    @Test func fieldsOfAConcatenationJoinIt() throws {
+        try expectPass(
+            fuseOps,
+            """
+            def @main(%x: Tensor[(2, 8), float32], %y: Tensor[(8, 2), float32]) {
+              transpose(concatenate((%x, transpose(%y)), axis=0))
+            }
+            """,
+            """
+            def @main(%x: Tensor[(2, 8), float32], %y: Tensor[(8, 2), float32]) {
+              %0 = fn (%p0: Tensor[(8, 2), float32], %p1: Tensor[(2, 8), float32], primitive=True) {
+                transpose(concatenate((%p1, transpose(%p0)), axis=0))
+              };
+              %0(%y, %x)
+            }
+            """)
+    }
+
     @Test func levelZeroFusesNothing() throws {
         try expectPass(
             fuseOps, "def @main(%x: Tensor[(8,), float32]) { exp(negative(%x)) }",
@@ -352,6 +371,97 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         // One transformation in, one out, one a weight: nothing between the two.
         #expect(names.filter { $0 == "layout_transform" }.count == 4)
         #expect(body.tensorType?.staticShape == [1, 16, 8, 8])
+    }
+
+    private func transformed(_ e: RelayExpr, _ from: String, _ to: String) throws -> RelayExpr {
+        try Relay.call("layout_transform", [e], ["src_layout": .string(from), "dst_layout": .string(to)])
+    }
+
+    private func padded(_ e: RelayExpr, _ widths: [Int]) throws -> RelayExpr {
+        try Relay.call(
+            "nn.pad", [e, try Relay.scalar(0, .float32)],
+            ["pad_width": .ints(widths), "pad_mode": "constant"])
+    }
+
+    private func packedConv(
+        _ x: RelayExpr, _ w: RelayExpr, padding: Int = 0, groups: Int = 1, read: Int? = nil
+    ) throws -> RelayExpr {
+        var attrs = Attrs([
+            "strides": .ints([1, 1]), "padding": .ints([padding, padding, padding, padding]),
+            "dilation": .ints([1, 1]), "groups": .int(groups),
+        ])
+        if let read { attrs = attrs.setting("in_channels", .int(read)) }
+        return try Relay.call("nn.contrib_conv2d_NCHWc", [x, w], attrs: attrs)
+    }
+
+    private func plainConv(
+        _ x: RelayExpr, _ w: RelayExpr, padding: Int = 0, groups: Int = 1
+    ) throws -> RelayExpr {
+        let shape = try #require(w.tensorType?.staticShape)
+        return try Relay.call(
+            "nn.conv2d", [x, w],
+            [
+                "kernel_size": .ints([shape[2], shape[3]]), "channels": .int(shape[0]),
+                "padding": .ints([padding, padding, padding, padding]), "groups": .int(groups),
+            ])
+    }
+
+    private func cropped(_ e: RelayExpr, _ channels: Int) throws -> RelayExpr {
+        try Relay.call(
+            "strided_slice", [e],
+            ["begin": .ints([0]), "end": .ints([channels]), "strides": .ints([1]), "axes": .ints([1])])
+    }
+
+    /// Surplus lanes are made by padded weights, passed by elementwise and depthwise operators, not read by the next
+    /// convolution and cut off at the end.
+    @Test func channelsThatDoNotFillBlocks() throws {
+        Relay.registerAll()
+        let x = Relay.Var("x", shape: [1, 3, 8, 8])
+        let w = Relay.Constant(NDArray.random(shape: [28, 3, 3, 3], seed: 1))
+        let b = Relay.Constant(NDArray.random(shape: [28, 1, 1], seed: 2))
+        let d = Relay.Constant(NDArray.random(shape: [28, 1, 3, 3], seed: 3))
+        let v = Relay.Constant(NDArray.random(shape: [30, 28, 1, 1], seed: 4))
+        let first = try Relay.call("add", [try plainConv(x, w, padding: 1), b])
+        let before = try plainConv(try plainConv(first, d, padding: 1, groups: 28), v)
+        let result = try alterOpLayout(lanes: 16).run(IRModule(Relay.Function([x], before)))
+
+        let bias = try Relay.call("reshape", [b], ["newshape": .ints([1, 28, 1, 1])])
+        let sum = try Relay.call(
+            "add",
+            [
+                try packedConv(
+                    x, try transformed(try padded(w, [0, 4, 0, 0, 0, 0, 0, 0]), "OIHW", "OIHW1i16o"),
+                    padding: 1),
+                try transformed(try padded(bias, [0, 0, 0, 4, 0, 0, 0, 0]), "NCHW", "NCHW16c"),
+            ])
+        let light = try packedConv(
+            sum, try transformed(try padded(d, [0, 4, 0, 0, 0, 0, 0, 0]), "OIHW", "OIHW1i16o"), padding: 1,
+            groups: 32)
+        let last = try packedConv(
+            light, try transformed(try padded(v, [0, 2, 0, 4, 0, 0, 0, 0]), "OIHW", "OIHW16i16o"), read: 28)
+        let after = try cropped(try transformed(last, "NCHW16c", "NCHW"), 30)
+        let expected = IRModule(Relay.Function([x], after))
+        #expect(
+            structuralEqual(result, expected),
+            "\(Relay.text(result, types: false)) expected \(Relay.text(expected, types: false))")
+    }
+
+    /// In blocks only where nothing follows a part that is not whole blocks.
+    @Test func concatenationsOfWholeBlocks() throws {
+        Relay.registerAll()
+        let x = Relay.Var("x", shape: [1, 3, 4, 4])
+        let a = try plainConv(x, Relay.Constant(NDArray.random(shape: [32, 3, 1, 1], seed: 1)))
+        let b = try plainConv(x, Relay.Constant(NDArray.random(shape: [30, 3, 1, 1], seed: 2)))
+        func rank(_ parts: [RelayExpr]) throws -> Int? {
+            let y = try Relay.call("concatenate", [Relay.Tuple(parts)], ["axis": 1])
+            let result = try alterOpLayout(lanes: 16).run(IRModule(Relay.Function([x], y)))
+            let body = try #require(result["main"] as? Relay.Function).body
+            #expect(body.tensorType?.staticShape == y.tensorType?.staticShape)
+            return Relay.postOrder(body).compactMap { $0 as? Relay.Call }
+                .first { ($0.op as? Op)?.name == "concatenate" }?.tensorType?.rank
+        }
+        #expect(try rank([a, a, b]) == 5)
+        #expect(try rank([b, a]) == 4)
     }
 
     @Test func denseWeightsArePacked() throws {

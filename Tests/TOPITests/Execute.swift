@@ -227,6 +227,7 @@ private final class Machine {
         let v = try e.args.map { try eval($0) }
         let type = e.args[0].dtype
         switch e.name {
+        case "tir.likely": return v[0]
         case "tir.bitwise_and": return wrapped(v[0].int & v[1].int, type)
         case "tir.bitwise_or": return wrapped(v[0].int | v[1].int, type)
         case "tir.bitwise_xor": return wrapped(v[0].int ^ v[1].int, type)

@@ -17,15 +17,21 @@ extension TOPI.Tag {
 }
 
 extension TOPI {
+    /// Annotation of a convolution over one axis of channels that lie in blocks of this size.
+    static let channelBlock = "channel_block"
+
     /// 2-d convolution with channels in blocks.
     ///
     /// - Parameters:
     ///   - data: `[N][C/c][H][W][c]`, or `[N][C][H][W]` read as blocks of one channel.
     ///   - weight: `[O/o][I/i][KH][KW][i][o]`, `i` the channels of a block of `data`; depthwise: `[C/c][1][KH][KW][1][c]`.
     ///   - padding: top, left, bottom, right.
+    ///   - inChannels: the channels of blocked `data` that are real, where its last block is not full; those behind
+    ///     them are never read, so that they may hold anything.
     /// - Returns: `[N][O/o][OH][OW][o]`.
     public static func conv2dNCHWc(
-        _ data: Tensor, _ weight: Tensor, strides: [Int], padding: [Int], dilation: [Int], groups: Int
+        _ data: Tensor, _ weight: Tensor, strides: [Int], padding: [Int], dilation: [Int], groups: Int,
+        inChannels: Int? = nil
     ) throws -> Tensor {
         guard let w = weight.staticShape, w.count == 6, let inH = data.shape[2].asInt,
             let inW = data.shape[3].asInt,
@@ -36,7 +42,6 @@ extension TOPI {
         let blocked = data.rank == 5
         let outH = (inH + padding[0] + padding[2] - (w[2] - 1) * dilation[0] - 1) / strides[0] + 1
         let outW = (inW + padding[1] + padding[3] - (w[3] - 1) * dilation[1] - 1) / strides[1] + 1
-        let input = try padded(data, padding, height: inH, width: inW)
         let depthwise = groups > 1 && blocked && w[1] == 1 && w[4] == 1 && groups == chunks * w[5]
         let shape: [PrimExpr] = [data.shape[0], IntImm(w[0]), IntImm(outH), IntImm(outW), IntImm(w[5])]
         let kh = reduceAxis(w[2], name: "kh")
@@ -45,10 +50,33 @@ extension TOPI {
         func row(_ y: PrimExpr) -> PrimExpr { y * strides[0] + kh.variable * dilation[0] }
         func column(_ x: PrimExpr) -> PrimExpr { x * strides[1] + kw.variable * dilation[1] }
         if depthwise {
+            // Every element is read a few times only, so that a padded copy would cost as much as the convolution: the
+            // windows at the borders are guarded instead, and loop partitioning leaves the others without guards.
             return try compute(shape, name: "conv", tag: Tag.depthwiseConv2dNCHWc, attrs: attrs) { i in
-                let value = input[i[0], i[1], row(i[2]), column(i[3]), i[4]]
+                let at = [i[0], i[1], row(i[2]) - padding[0], column(i[3]) - padding[1], i[4]]
+                var value = data[at]
+                let inside = insideImage(at, padding, height: inH, width: inW)
+                if !inside.isEmpty {
+                    value = ifThenElse(
+                        intrinsic("likely", .bool, [conjunction(inside)]), value, const(0, data.dtype))
+                }
                 return reduceSum(
                     value * weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]], [kh, kw])
+            }
+        }
+        let input = try padded(data, padding, height: inH, width: inW)
+        if let inChannels, blocked, groups == 1, inChannels < chunks * w[4] {
+            // The last block is part full: one axis of the real channels, cut into blocks by the schedule.
+            let ic = reduceAxis(inChannels, name: "ic")
+            let single = inChannels <= w[4]
+            let chunk = single ? imm(0) : floorDiv(ic.variable, w[4])
+            let lane = single ? ic.variable : floorMod(ic.variable, w[4])
+            let cut = single ? attrs : attrs.setting(channelBlock, .int(w[4]))
+            return try compute(shape, name: "conv", tag: Tag.conv2dNCHWc, attrs: cut) { i in
+                let value = input[i[0], chunk, row(i[2]), column(i[3]), lane]
+                return reduceSum(
+                    value * weight[i[1], chunk, kh.variable, kw.variable, lane, i[4]],
+                    single ? [kh, kw, ic] : [ic, kh, kw])
             }
         }
         let icc = reduceAxis(w[1], name: "icc")
@@ -77,12 +105,20 @@ extension TOPI {
             var source = i
             source[2] = i[2] - padding[0]
             source[3] = i[3] - padding[1]
-            var inside: [PrimExpr] = []
-            if padding[0] > 0 { inside.append(i[2] .>= padding[0]) }
-            if padding[2] > 0 { inside.append(i[2] .< (height + padding[0])) }
-            if padding[1] > 0 { inside.append(i[3] .>= padding[1]) }
-            if padding[3] > 0 { inside.append(i[3] .< (width + padding[1])) }
+            let inside = insideImage(source, padding, height: height, width: width)
             return ifThenElse(conjunction(inside), data[source], const(0, data.dtype))
         }
+    }
+
+    /// The conditions under which indices of the data point into the image and not into its padding.
+    private static func insideImage(
+        _ at: [PrimExpr], _ padding: [Int], height: Int, width: Int
+    ) -> [PrimExpr] {
+        var inside: [PrimExpr] = []
+        if padding[0] > 0 { inside.append(at[2] .>= 0) }
+        if padding[2] > 0 { inside.append(at[2] .< height) }
+        if padding[1] > 0 { inside.append(at[3] .>= 0) }
+        if padding[3] > 0 { inside.append(at[3] .< width) }
+        return inside
     }
 }

@@ -130,16 +130,26 @@ struct Microkernel {
             // An image one pixel wide (a 1-d convolution) is a row lying on its side.
             let (row, height) = axes[3].extent == 1 ? (axes[2], axes[3]) : (axes[3], axes[2])
             let image = [height.loop].compactMap { $0 }
-            let best = RegisterTile.best(
-                rows: row.extent, columns: depthwise ? 1 : axes[1].extent, registers: scheduler.registers,
-                vectorBytes: last.extent * 4)
+            let best: RegisterTile
+            if depthwise {
+                best = .depthwise(
+                    pixels: row.extent, inFlight: scheduler.inFlight, registers: scheduler.registers)
+            } else {
+                best = .convolution(
+                    pixels: row.extent, chunks: axes[1].extent, registers: scheduler.registers,
+                    vectorBytes: last.extent * 4, wholeOnly: image.isEmpty)
+            }
             let channels = try splitOff(axes[1], best.columns)
             let rows = try splitOff(row, best.rows)
             // Weights that fit the second-level cache are read again for each row, others once for all rows.
-            let rowsOutside = weightBytes() <= 1 << 18
+            let rowsOutside = !depthwise && weightBytes() <= 1 << 18
             outer = [axes[0].loop].compactMap { $0 }
             outer += rowsOutside ? image + channels.outer : channels.outer + image
             parallelCount = outer.count
+            // Rows stay a loop of their own where there are channels enough to share: its borders can then be cut off.
+            if depthwise, axes[0].extent * axes[1].extent >= 4 * scheduler.machine.numCores {
+                parallelCount -= image.count
+            }
             outer += rows.outer
             // A long row of pixels is itself worth sharing where there is nothing else to share.
             if image.isEmpty && axes[1].extent == best.columns { parallelCount = outer.count }
@@ -280,7 +290,12 @@ struct Microkernel {
         let reduceVars = try reductionLoopVars()
         let isReduce = try own.map { reduceVars.contains(try sch.get($0).loopVar) }
         var spatial = zip(own, isReduce).filter { !$0.1 }.map { $0.0 }
-        let reduce = zip(own, isReduce).filter { $0.1 }.map { $0.0 }
+        var reduce = zip(own, isReduce).filter { $0.1 }.map { $0.0 }
+        if let size = try sch.get(block).annotations.int(TOPI.channelBlock), let channels = reduce.first {
+            // Channels in blocks of which the last is part full.
+            let parts = try sch.split(channels, factors: [nil, size])
+            reduce = [parts[0]] + reduce.dropFirst() + [parts[1]]
+        }
         guard let whole = spatial.last, let first = reduce.first else {
             throw ApusError("TOPI030", "the tile has no loops")
         }

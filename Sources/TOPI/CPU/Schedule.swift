@@ -40,6 +40,8 @@ final class CPUScheduler {
     let machine: Machine
     /// Vector registers there are.
     var registers: Int { machine.vectorRegisters }
+    /// Multiply-adds that run at the same time when the units are busy.
+    var inFlight: Int { machine.fmaPorts * machine.fmaLatency }
 
     let options: TOPI.CPUScheduleOptions
 
