@@ -94,7 +94,7 @@ final class RuleProver {
 
     @Test("each rewrite rule is proved", arguments: 0..<shares)
     func proved(_ k: Int) {
-        let prover = RuleProver(milliseconds: 60, budget: 1 << 28)
+        let prover = RuleProver(milliseconds: 60, budget: 1 << 25)
         if !prover.hasZ3 {
             print("RuleProofTests: z3 is not installed; rules are evaluated exhaustively only")
         }
@@ -106,7 +106,7 @@ final class RuleProver {
 
     @Test("what the simplifier does to conversions and shuffles is proved")
     func provedClaims() {
-        let prover = RuleProver(milliseconds: 1000, budget: 1 << 28)
+        let prover = RuleProver(milliseconds: 1000, budget: 1 << 25)
         for claim in ExprClaim.casts + ExprClaim.shuffles {
             let p = prover.prove(claim)
             if let f = p.failure { Issue.record("\(claim.name): \(claim.text): \(f)") }
