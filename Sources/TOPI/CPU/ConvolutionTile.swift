@@ -4,7 +4,8 @@
 extension RegisterTile {
     /// The tile of a convolution that takes the least time for a whole row, the narrower tile at its end included.
     ///
-    /// The costs of a step of the reduction are those of `best`.
+    /// A step of the reduction costs its multiply-adds (64 bytes a cycle), a scalar load a row (two a cycle), a vector load a
+    /// column (from the second-level cache, 32 bytes a cycle), and no less than the latency of a multiply-add.
     ///
     /// - Parameter wholeOnly: whether the tile must divide the row.
     static func convolution(

@@ -12,33 +12,6 @@ struct RegisterTile {
     let rows: Int
     let columns: Int
 
-    /// The best tile among divisors of the extents, for `registers` vector registers of `vectorBytes`.
-    ///
-    /// A step of the reduction costs its multiply-adds (64 bytes a cycle), a scalar load a row (two a cycle), a vector load
-    /// a column (from the second-level cache, 32 bytes a cycle), and no less than the latency of a multiply-add; the tile
-    /// that keeps the units busiest wins.
-    static func best(rows: Int, columns: Int, registers: Int, vectorBytes: Int) -> RegisterTile {
-        var best = RegisterTile(rows: 1, columns: 1)
-        var bestEfficiency = 0.0
-        for r in 1...max(1, min(rows, registers - 2)) where rows % r == 0 {
-            for c in 1...max(1, min(columns, registers - 2)) where columns % c == 0 {
-                // With one row the vectors are operands in memory and need no register.
-                let used = r == 1 ? c + 1 : r * c + c + 1
-                guard used <= registers else { continue }
-                let multiplies = Double(r * c * vectorBytes) / 64
-                let loads = Double(r) / 2 + Double(c * vectorBytes) / 32
-                let efficiency = multiplies / max(multiplies, loads, 4.5) + Double(r * c) * 1e-4
-                if efficiency > bestEfficiency {
-                    bestEfficiency = efficiency
-                    best = RegisterTile(rows: r, columns: c)
-                }
-            }
-        }
-        return best
-    }
-}
-
-extension RegisterTile {
     /// The tile of a matrix product of `rows` rows and `panels` vectors of columns that takes the fewest cycles, the rows that
     /// are left over at the end included: rows need not be whole tiles, columns must.
     ///
