@@ -16,6 +16,8 @@ import ApusTIR
 /// transitive_comparison_analyzer); the form is our own.
 public final class Analyzer {
     var atoms: [Atom] = []
+    /// The form that is just the atom, of each: made once, since it is asked for often.
+    var singles: [LinearForm] = []
     var atomNumber: [AtomKey: Int] = [:]
     /// Opaque atoms by structural hash.
     var opaqueNumber: [UInt64: [Int]] = [:]

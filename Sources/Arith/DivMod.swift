@@ -8,8 +8,14 @@ extension Analyzer {
     /// `c * quotient + rest == f`, no coefficient of `rest` a multiple of `c`, its constant in 0..<c. Coefficients
     /// that are not multiples stay whole: (12*i + j) // 8 remains recognisable as a split of one fused iteration.
     private func divideTerms(_ f: LinearForm, _ c: Int) -> (quotient: LinearForm, rest: LinearForm) {
+        let whole = f.terms.count { $0.coef % c == 0 }
+        let k = floorDivide(f.constant, c) ?? 0
+        let left = floorModulo(f.constant, c) ?? 0
+        if whole == 0 { return (LinearForm(k), LinearForm(constant: left, terms: f.terms)) }
         var q: [LinearForm.Term] = []
+        q.reserveCapacity(whole)
         var r: [LinearForm.Term] = []
+        r.reserveCapacity(f.terms.count - whole)
         for t in f.terms {
             if t.coef % c == 0 {
                 q.append(LinearForm.Term(atom: t.atom, coef: t.coef / c))
@@ -17,10 +23,7 @@ extension Analyzer {
                 r.append(t)
             }
         }
-        let k = floorDivide(f.constant, c) ?? 0
-        return (
-            LinearForm(constant: k, terms: q), LinearForm(constant: floorModulo(f.constant, c) ?? 0, terms: r)
-        )
+        return (LinearForm(constant: k, terms: q), LinearForm(constant: left, terms: r))
     }
 
     /// The k with `k*c <= f < (k+1)*c` always, if there is one.

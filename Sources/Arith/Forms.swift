@@ -15,7 +15,9 @@ extension Analyzer {
         let n = atoms.count
         atoms.append(atom)
         atomNumber[key] = n
-        formOfBuilt[ObjectIdentifier(atom.expr)] = LinearForm(atom: n)
+        let single = LinearForm(atom: n)
+        singles.append(single)
+        formOfBuilt[ObjectIdentifier(atom.expr)] = single
         return n
     }
 
@@ -91,12 +93,14 @@ extension Analyzer {
 
     func opaqueAtom(_ e: PrimExpr) -> LinearForm {
         let hash = exprHash(e)
-        for n in opaqueNumber[hash] ?? [] where sameExpr(atoms[n].expr, e) { return LinearForm(atom: n) }
+        for n in opaqueNumber[hash] ?? [] where sameExpr(atoms[n].expr, e) { return singles[n] }
         let n = atoms.count
+        let single = LinearForm(atom: n)
         atoms.append(Atom(kind: .opaque, expr: e))
-        formOfBuilt[ObjectIdentifier(e)] = LinearForm(atom: n)
+        singles.append(single)
+        formOfBuilt[ObjectIdentifier(e)] = single
         opaqueNumber[hash, default: []].append(n)
-        return LinearForm(atom: n)
+        return single
     }
 
     /// The normal form of an index scalar.
@@ -106,7 +110,7 @@ extension Analyzer {
             let n = variableAtom(unsafeDowncast(e, to: Var.self))
             if let value = variableValue[n] { return value }
             if let b = variableBound[n], let v = b.single { return LinearForm(v) }
-            return LinearForm(atom: n)
+            return singles[n]
         }
         if let known = caches.forms[ObjectIdentifier(e)] { return known.value }
         let f = deeper { computeForm(e) }
@@ -161,6 +165,9 @@ extension Analyzer {
     /// The form of a sum of many members, gathered at once: adding them one by one copies ever longer forms. Nil for
     /// short sums and where a coefficient overflows.
     private func longSum(_ e: BinaryExpr) -> LinearForm? {
+        var additions = 32
+        countAdditions(e, &additions)
+        if additions >= 0 { return nil }
         var open: [(e: PrimExpr, sign: Int)] = [(e: e, sign: 1)]
         var members: [(e: PrimExpr, sign: Int)] = []
         var seen: Set<ObjectIdentifier> = []
@@ -174,8 +181,6 @@ extension Analyzer {
             } else {
                 members.append((e: next, sign: sign))
             }
-            // A short sum is seen to be one before long.
-            if open.isEmpty && members.count <= 32 { return nil }
         }
         var constant = 0
         var coefficients: [Int: Int] = [:]
@@ -197,6 +202,16 @@ extension Analyzer {
             LinearForm.Term(atom: $0.key, coef: $0.value)
         }
         return recombined(LinearForm(constant: constant, terms: terms.sorted { $0.atom < $1.atom }))
+    }
+
+    /// Takes the additions and subtractions of a sum from `left` until it is below 0: most sums are short, and asking
+    /// costs neither memory nor, this way, depth.
+    private func countAdditions(_ e: PrimExpr, _ left: inout Int) {
+        guard left >= 0, e.kind == .add || e.kind == .sub else { return }
+        left -= 1
+        let e = unsafeDowncast(e, to: BinaryExpr.self)
+        countAdditions(e.a, &left)
+        countAdditions(e.b, &left)
     }
 
     private func opaqueBinary(_ e: BinaryExpr, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
@@ -222,7 +237,7 @@ extension Analyzer {
             for y in b.terms {
                 let k = x.coef.multipliedReportingOverflow(by: y.coef)
                 if k.overflow { return nil }
-                let p = LinearForm(atom: productAtom(x.atom, y.atom))
+                let p = singles[productAtom(x.atom, y.atom)]
                 guard let next = sum.adding(p, times: k.partialValue) else { return nil }
                 sum = next
             }
@@ -248,16 +263,16 @@ extension Analyzer {
 
     func divAtom(_ a: LinearForm, _ d: LinearForm) -> LinearForm {
         let key = AtomKey.floorDiv(a, d)
-        if let n = atomNumber[key] { return LinearForm(atom: n) }
+        if let n = atomNumber[key] { return singles[n] }
         let e = FloorDiv(build(a), build(d))
-        return LinearForm(atom: addAtom(key, Atom(kind: .floorDiv(a, d), expr: e)))
+        return singles[addAtom(key, Atom(kind: .floorDiv(a, d), expr: e))]
     }
 
     func modAtom(_ a: LinearForm, _ d: LinearForm) -> LinearForm {
         let key = AtomKey.floorMod(a, d)
-        if let n = atomNumber[key] { return LinearForm(atom: n) }
+        if let n = atomNumber[key] { return singles[n] }
         let e = FloorMod(build(a), build(d))
-        return LinearForm(atom: addAtom(key, Atom(kind: .floorMod(a, d), expr: e)))
+        return singles[addAtom(key, Atom(kind: .floorMod(a, d), expr: e))]
     }
 
     func extremumAtom(_ kind: PrimExprKind, _ a: LinearForm, _ b: LinearForm) -> LinearForm {
@@ -266,9 +281,9 @@ extension Analyzer {
         let x = swap ? b : a
         let y = swap ? a : b
         let key = kind == .min ? AtomKey.min(x, y) : AtomKey.max(x, y)
-        if let n = atomNumber[key] { return LinearForm(atom: n) }
+        if let n = atomNumber[key] { return singles[n] }
         let e = BinaryExpr.raw(kind, build(x), build(y))
-        return LinearForm(atom: addAtom(key, Atom(kind: kind == .min ? .min(x, y) : .max(x, y), expr: e)))
+        return singles[addAtom(key, Atom(kind: kind == .min ? .min(x, y) : .max(x, y), expr: e))]
     }
 
     private func order(_ f: LinearForm) -> (Int, Int) {

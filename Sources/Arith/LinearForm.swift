@@ -44,6 +44,9 @@ struct LinearForm: Hashable {
         let scaled = o.constant.multipliedReportingOverflow(by: k)
         let c = constant.addingReportingOverflow(scaled.partialValue)
         if scaled.overflow || c.overflow { return nil }
+        // What only changes the constant shares the terms.
+        if o.terms.isEmpty { return LinearForm(constant: c.partialValue, terms: terms) }
+        if terms.isEmpty && k == 1 { return LinearForm(constant: c.partialValue, terms: o.terms) }
         var out: [Term] = []
         out.reserveCapacity(terms.count + o.terms.count)
         var i = 0

@@ -228,6 +228,10 @@ private final class UseWalker {
             let s = unsafeDowncast(s, to: For.self)
             visit(s.min)
             visit(s.extent)
+            if let t = s.threadBinding {
+                if t.dom.min !== s.min { visit(t.dom.min) }
+                if t.dom.extent !== s.extent { visit(t.dom.extent) }
+            }
             nested {
                 define(s.loopVar)
                 if let t = s.threadBinding { define(t.variable) }

@@ -75,24 +75,13 @@ extension Schedule {
             }
             var subst: [Var: PrimExpr] = [:]
             for (v, e) in zip(b.iterVars, inverse.indices) { subst[v.variable] = e }
-            func region(_ x: BufferRegion) -> BufferRegion {
-                BufferRegion(
-                    x.buffer,
-                    x.region.map {
-                        IRRange(
-                            min: arith.simplify(substitute($0.min, subst)),
-                            extent: arith.simplify(substitute($0.extent, subst)))
-                    })
-            }
             var iters: [IterVar] = []
             for (d, v) in values.enumerated() {
                 iters.append(IterVar(IRRange(extent: shape[d]), v, kinds[d]))
             }
-            let tidy = IndexSimplifier(b.with(iterVars: iters))
-            var new = b.with(
-                iterVars: iters, reads: b.reads.map(region), writes: b.writes.map(region),
-                body: tidy.mutate(substitute(b.body, subst)),
-                initial: .some(b.initial.map { tidy.mutate(substitute($0, subst)) }))
+            // The block as a whole: its regions and the views that it opens name its variables too.
+            let renamed = unsafeDowncast(substitute(b, subst), to: Block.self).with(iterVars: iters)
+            var new = unsafeDowncast(IndexSimplifier(renamed).mutate(renamed), to: Block.self)
             if StmtIndex.containsRealize(new.body) == false { new = withCheckedRegions(new) }
             // The nest binds each variable to a loop of its own; what is outside the domain is left out.
             var nest = loopNest(new, [:], index.arith.copy())

@@ -90,7 +90,7 @@ private func any(_ x: Double) -> ApusAny { ApusAny(type_index: 3, pad: 0, v: Apu
             turned.strides = s.baseAddress
             try withUnsafeMutablePointer(to: &turned) { turned in
                 try withUnsafeMutablePointer(to: &none) { none in
-                    try withUnsafeMutablePointer(to: &away) { away in
+                    withUnsafeMutablePointer(to: &away) { away in
                         func raw(_ t: UnsafeMutablePointer<DLTensor>?) -> ApusAny {
                             ApusAny(type_index: 7, pad: 0, v: ApusValue(tensor: t))
                         }

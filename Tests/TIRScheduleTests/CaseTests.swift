@@ -9,7 +9,7 @@ import Testing
 struct ScheduleCases {
     @Test(arguments: cases)
     func keepsTheResult(_ c: Case) throws {
-        let before = c.program()
+        let before = try c.program()
         let s = try Schedule(before)
         try c.schedule(s)
         for seed: UInt64 in [1, 2, 3] {

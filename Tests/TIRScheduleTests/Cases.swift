@@ -7,7 +7,7 @@ import ApusTIRSchedule
 /// One schedule of a program: what the text and equivalence tests walk.
 struct Case: Sendable, CustomStringConvertible {
     let name: String
-    let program: @Sendable () -> PrimFunc
+    let program: @Sendable () throws -> PrimFunc
     let schedule: @Sendable (Schedule) throws -> Void
     var description: String { name }
 }

@@ -1374,6 +1374,22 @@ func golden(_ name: String) -> String {
                             C[v0 // 7, v0 % 7] = C[v0 // 7, v0 % 7] + A[v0 // 7, v2 + v1 * 2] * B[v2 + v1 * 2, v0 % 7]
 
             """#
+    case "transformBlockLayout of views":
+        return #"""
+            @T.prim_func
+            def main(A: T.Buffer((6, 4), "float32", align=64), B: T.Buffer((6, 4), "float32", align=64)):
+                with T.block("root"):
+                    for ax0, ax1 in T.grid(4, 3):
+                        with T.block("B"):
+                            v0, v1 = T.axis.remap("SS", [ax0, ax1])
+                            V = T.match_buffer(A[v1 * 2:v1 * 2 + 2, v0], (2, 1), "float32", strides=(s0, 1), elem_offset=o)
+                            W = T.match_buffer(B[v1 * 2:v1 * 2 + 2, v0], (2, 1), "float32", strides=(t0, 1), elem_offset=p)
+                            T.reads(A[v1 * 2:v1 * 2 + 2, v0])
+                            T.writes(B[v1 * 2:v1 * 2 + 2, v0])
+                            for k in range(2):
+                                W[k, 0] = V[k, 0] * T.float32(2.0)
+
+            """#
     case "reorderBlockIterVar":
         return #"""
             @T.prim_func

@@ -34,6 +34,10 @@ private let layoutCases: [Case] = {
                 s.getBlock("C"), IndexMap(text: "(i, j, k) -> (i * 7 + j, k // 2, k % 2)"))
         })
     all.append(
+        Case(name: "transformBlockLayout of views", program: { try Programs.views() }) { s in
+            try s.transformBlockLayout(s.getBlock("B"), IndexMap(text: "(i, j) -> (j, i)"))
+        })
+    all.append(
         Case(name: "reorderBlockIterVar", program: { Programs.matmul() }) { s in
             try s.reorderBlockIterVar(s.getBlock("C"), [2, 0, 1])
         })

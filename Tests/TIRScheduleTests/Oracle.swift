@@ -32,6 +32,8 @@ final class Oracle {
 
     var memory: [ObjectIdentifier: Store] = [:]
     var env: [ObjectIdentifier: Int] = [:]
+    /// What a view shows: elements of another buffer, from these indices on.
+    var views: [ObjectIdentifier: (source: Buffer, starts: [Int])] = [:]
     var lets: [ObjectIdentifier: Value] = [:]
     var errors: [String] = []
 
@@ -66,13 +68,20 @@ final class Oracle {
     }
 
     private func element(_ b: Buffer, _ indices: [PrimExpr]) -> (Store, Int)? {
+        element(b, indices.map { eval($0).int })
+    }
+
+    private func element(_ b: Buffer, _ indices: [Int]) -> (Store, Int)? {
+        if let (source, starts) = views[ObjectIdentifier(b)] {
+            // As many indices as the source has: views of lower rank are for the interpreter.
+            return element(source, zip(indices, starts).map(+))
+        }
         guard let s = memory[ObjectIdentifier(b)] else {
             errors.append("\(b.name) is not allocated here")
             return nil
         }
         var at = 0
-        for (i, e) in indices.enumerated() {
-            let v = eval(e).int
+        for (i, v) in indices.enumerated() {
             if v < 0 || v >= s.shape[i] {
                 errors.append("\(b.name) index \(i) = \(v) is outside 0..<\(s.shape[i])")
                 return nil
@@ -183,6 +192,9 @@ final class Oracle {
             }
             for b in x.block.allocBuffers {
                 memory[ObjectIdentifier(b)] = Store(b.shape.map { eval($0).int })
+            }
+            for m in x.block.matchBuffers {
+                views[ObjectIdentifier(m.buffer)] = (m.source.buffer, m.source.region.map { eval($0.min).int })
             }
             if first, let i = x.block.initial { exec(i) }
             exec(x.block.body)

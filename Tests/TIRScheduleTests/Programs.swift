@@ -155,6 +155,25 @@ enum Programs {
         return p.function
     }
 
+    /// Rows doubled through views of two rows each.
+    static func views() throws -> PrimFunc {
+        let text = """
+            @T.prim_func
+            def main(A: T.Buffer((6, 4), "float32", align=64), B: T.Buffer((6, 4), "float32", align=64)):
+                for i in range(3):
+                    for j in range(4):
+                        with T.block("B"):
+                            vi, vj = T.axis.remap("SS", [i, j])
+                            V = T.match_buffer(A[vi * 2:vi * 2 + 2, vj], (2, 1), "float32", strides=(s0, 1), elem_offset=o)
+                            W = T.match_buffer(B[vi * 2:vi * 2 + 2, vj], (2, 1), "float32", strides=(t0, 1), elem_offset=p)
+                            T.reads(A[vi * 2:vi * 2 + 2, vj])
+                            T.writes(B[vi * 2:vi * 2 + 2, vj])
+                            for k in range(2):
+                                W[k, 0] = V[k, 0] * T.float32(2)
+            """
+        return try TIRParser.parseFunction(text)
+    }
+
     /// A step, then a transposition, then a reshape [8, 6] -> [4, 12].
     static func layout() -> PrimFunc {
         var p = Program()

@@ -59,7 +59,9 @@ extension RewriteRules {
                 (x % c1) // c2 -> (x // c2) % (c1 // c2) if c1 > 0 && c2 > 0 && c1 % c2 == 0
                 # moduloConstant: the same of remainders.
                 (x * c1 + y) % (c1 * c2) -> (x + c3) % c2 * c1 + (y - c3 * c1) if c1 > 0 && c2 > 0 && c3 == y // c1
-                (x % c1 * c3 + y) % c2 -> (x * c3 + y) % c2 if c1 > 0 && c2 > 0 && c1 % c2 == 0
+                # (x % c1 * c3 + y) % c2 -> (x * c3 + y) % c2 in two steps, each of few enough variables for 8 bits.
+                (x + y) % c2 -> (x % c2 + y) % c2 if c2 > 0
+                (x % c1 * c3) % c2 -> (x * c3) % c2 if c1 > 0 && c2 > 0 && c1 % c2 == 0
                 # divideSymbolic, insidePeriod: a symbolic divisor.
                 (x * y + z) // y -> x if z >= 0 && z < y
                 (x * y + z) % y -> z if z >= 0 && z < y

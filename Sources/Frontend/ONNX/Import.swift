@@ -202,7 +202,7 @@ final class ONNXImporter {
     private func isCheap(_ e: RelayExpr) -> Bool {
         var total = 0
         for node in Relay.postOrder(e) {
-            var types: [IRType] = [(node as? RelayExpr)?.checkedType].compactMap { $0 }
+            var types: [IRType] = [node.checkedType].compactMap { $0 }
             while let type = types.popLast() {
                 if let tuple = type as? TupleType { types += tuple.fields }
                 guard let tensor = type as? TensorType else { continue }
