@@ -85,11 +85,11 @@ private func any(_ x: Double) -> ApusAny { ApusAny(type_index: 3, pad: 0, v: Apu
         var away = a.dlTensor.pointee
         away.device.device_type = 2
         var strides: [Int64] = [1, 3]
-        try strides.withUnsafeMutableBufferPointer { s in
+        strides.withUnsafeMutableBufferPointer { s in
             var turned = a.dlTensor.pointee
             turned.strides = s.baseAddress
-            try withUnsafeMutablePointer(to: &turned) { turned in
-                try withUnsafeMutablePointer(to: &none) { none in
+            withUnsafeMutablePointer(to: &turned) { turned in
+                withUnsafeMutablePointer(to: &none) { none in
                     withUnsafeMutablePointer(to: &away) { away in
                         func raw(_ t: UnsafeMutablePointer<DLTensor>?) -> ApusAny {
                             ApusAny(type_index: 7, pad: 0, v: ApusValue(tensor: t))

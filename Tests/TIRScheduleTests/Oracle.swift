@@ -194,7 +194,8 @@ final class Oracle {
                 memory[ObjectIdentifier(b)] = Store(b.shape.map { eval($0).int })
             }
             for m in x.block.matchBuffers {
-                views[ObjectIdentifier(m.buffer)] = (m.source.buffer, m.source.region.map { eval($0.min).int })
+                let starts = m.source.region.map { eval($0.min).int }
+                views[ObjectIdentifier(m.buffer)] = (m.source.buffer, starts)
             }
             if first, let i = x.block.initial { exec(i) }
             exec(x.block.body)
