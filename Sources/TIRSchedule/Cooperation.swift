@@ -1,3 +1,4 @@
+import ApusArith
 import ApusIR
 import ApusNode
 import ApusSupport
@@ -111,6 +112,29 @@ private func samePlaces(
     return true
 }
 
+/// Whether no two iterations of a loop run the same instance of a block, the other loops around it standing still. A
+/// predicate that speaks of the loop chooses among its iterations.
+private func tellsApart(_ r: BlockRealize, _ l: For, _ above: [For], _ arith: ArithContext) -> Bool {
+    if variables(r.predicate).contains(l.loopVar) { return true }
+    let values = r.iterValues.filter { uses($0, [l.loopVar]) }
+    for v in values {
+        // A multiple of the loop variable beside what does not depend on it.
+        let sum = arith.affine(v)
+        if sum.coef(of: l.loopVar) != 0,
+            !sum.terms.contains(where: { $0.atom !== l.loopVar && uses($0.atom, [l.loopVar]) })
+        {
+            return true
+        }
+    }
+    if values.isEmpty { return false }
+    // Quotients and remainders together (fused loops), of this loop alone or of all of them.
+    func isOneToOne(_ values: [PrimExpr], _ loops: [For]) -> Bool {
+        let inputs = loops.map { (variable: $0.loopVar, range: IRRange(min: $0.min, extent: $0.extent)) }
+        return Analyzer().detectIterMap(values, inputs: inputs, level: .bijective).isDetected
+    }
+    return isOneToOne(values, [l]) || isOneToOne(r.iterValues, above)
+}
+
 /// A block that each thread of an axis runs alike and that changes shared memory in place: they would all change it. (To
 /// write the same value several times does no harm.)
 private func repeatedUpdate(_ index: StmtIndex) -> Refusal? {
@@ -118,12 +142,11 @@ private func repeatedUpdate(_ index: StmtIndex) -> Refusal? {
         guard let r = index.realize(at) else { continue }
         let above = index.loopsAbove(at)
         guard above.contains(where: { hardwareTag($0) != nil }) else { continue }
-        let used = bindingVariables(r, { _ in true }).union(variables(r.predicate))
         var changed: [Buffer]?
         for (i, l) in above.enumerated() {
             guard let tag = hardwareTag(l), l.extent.asInt != 1 else { continue }
             // The innermost loop of the axis tells its threads apart.
-            if above[i...].contains(where: { used.contains($0.loopVar) && hardwareTag($0) == tag }) {
+            if above[i...].contains(where: { hardwareTag($0) == tag && tellsApart(r, $0, above, index.arith) }) {
                 continue
             }
             let list = changed ?? updated(r.block)

@@ -130,4 +130,38 @@ import Testing
             f.body, stmt: { if let a = $0 as? Allocate { sizes.append(a.buffer.staticShape ?? []) } })
         #expect(sizes == [[8]], "\(f)")
     }
+
+    @Test("two threads of one axis may not run the same instance of a reduction in memory that they share")
+    func threadsThatRepeatEachOther() throws {
+        func program(_ value: String, _ extent: Int) -> String {
+            """
+            @T.prim_func
+            def main(A: T.Buffer((9,), "float32"), P: T.Buffer((18,), "float32")):
+                with T.block("root"):
+                    S = T.alloc_buffer((\(extent),), "float32")
+                    for f in range(18):
+                        for k in range(1):
+                            with T.block("s"):
+                                v = T.axis.spatial(\(extent), \(value))
+                                r = T.axis.reduce(1, k)
+                                T.reads(A[v % 9])
+                                T.writes(S[v])
+                                with T.init():
+                                    S[v] = T.float32(0)
+                                S[v] = S[v] + A[v % 9]
+                        with T.block("p"):
+                            v = T.axis.spatial(18, f)
+                            T.reads(S[v % \(extent)])
+                            T.writes(P[v])
+                            P[v] = S[v % \(extent)]
+            """
+        }
+        for (value, extent, code) in [("f % 9", 9, "SCH040"), ("f", 18, nil), ("f // 3 * 3 + f % 3", 18, nil)] {
+            let s = try Schedule(TIRParser.parseFunction(program(value, extent)))
+            let loop = try s.getLoops(s.getBlock("s"))[0]
+            var found: String?
+            do { try s.bind(loop, thread: "blockIdx.x") } catch let e as ApusError { found = e.code }
+            #expect(found == code, "\(value)")
+        }
+    }
 }
