@@ -6,6 +6,7 @@ import ApusRelayTransforms
 import ApusRuntime
 import ApusSupport
 import ApusTIR
+import ApusTOPI
 import ApusTarget
 
 /// How to compile a model.
@@ -79,7 +80,11 @@ public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator)
             simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly,
             eliminateCommonSubexpr,
             deadCodeElimination, absorbTranspose,
-            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))), fold, flattenRows,
+            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))) { question in
+                TOPI.winogradTile(
+                    batch: question.batch, inChannels: question.inChannels, outChannels: question.outChannels,
+                    height: question.height, width: question.width, machine: target.machine)
+            }, fold, flattenRows,
             eliminateCommonSubexpr,
             fuseOps,
             lowerTE(target),

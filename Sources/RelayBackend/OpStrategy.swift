@@ -88,6 +88,22 @@ public enum OpStrategies {
             ]
         }
         Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))
+        let winograd = OpImplementation("conv2d_winograd_NCHWc.cpu") { attrs, inputs, _, _ in
+            guard inputs.count == 2 else { throw ApusError("BACKEND009", "a convolution has two operands") }
+            return [
+                try TOPI.conv2dWinogradNCHWc(
+                    inputs[0], inputs[1], tile: attrs.int("tile_size") ?? 4,
+                    padding: attrs.ints("padding") ?? [0, 0, 0, 0])
+            ]
+        }
+        Op.find("nn.contrib_conv2d_winograd_without_weight_transform")?.setting(
+            opStrategyKey, OpStrategy([winograd]))
+        let winogradWeight = OpImplementation("conv2d_winograd_weight_transform.cpu") { attrs, inputs, _, _ in
+            guard inputs.count == 1 else { throw ApusError("BACKEND009", "a weight is one operand") }
+            return [try TOPI.conv2dWinogradWeightTransform(inputs[0], tile: attrs.int("tile_size") ?? 4)]
+        }
+        Op.find("nn.contrib_conv2d_winograd_weight_transform")?.setting(
+            opStrategyKey, OpStrategy([winogradWeight]))
         for name in ["nn.matmul", "nn.batch_matmul"] {
             let panels = OpImplementation("\(name).panels.cpu", priority: 20, applies: repackPays) {
                 attrs, inputs, _, target in

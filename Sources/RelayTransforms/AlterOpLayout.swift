@@ -19,14 +19,28 @@ import ApusSupport
 ///
 /// - Parameter lanes: 32-bit floats in a vector. A function most of whose convolutions have channels that fill only half
 ///   vectors gets blocks of half the size.
-public func alterOpLayout(lanes: Int) -> some Pass {
+/// - Parameter winogradTile: which tile of Winograd's method to compute a convolution with, if any; by default none.
+public func alterOpLayout(
+    lanes: Int, winogradTile: @escaping @Sendable (WinogradQuestion) -> Int? = { _ in nil }
+) -> some Pass {
     FunctionPass<Relay.Function>(
         PassInfo("AlterOpLayout", "channels in blocks of one vector of \(lanes)", level: 3)
     ) { function, _, _ in
         PackedOps.registerAll()
-        var rewriter = LayoutRewriter(block: channelBlock(of: function, lanes: lanes), lanes: lanes)
+        var rewriter = LayoutRewriter(
+            block: channelBlock(of: function, lanes: lanes), lanes: lanes, winogradTile: winogradTile)
         return try rewriter.run(function)
     }
+}
+
+/// A convolution of 3 x 3 taps and stride 1 that Winograd's method could compute.
+public struct WinogradQuestion: Sendable {
+    public let batch: Int
+    public let inChannels: Int
+    public let outChannels: Int
+    /// Of the result.
+    public let height: Int
+    public let width: Int
 }
 
 /// The block for which the convolutions of a function take the least time, surplus lanes included.
@@ -64,9 +78,12 @@ private struct LayoutRewriter {
     private var plainForm: [ObjectIdentifier: RelayExpr] = [:]
     private var blockedForm: [ObjectIdentifier: RelayExpr] = [:]
 
-    init(block: Int, lanes: Int) {
+    private let winogradTile: @Sendable (WinogradQuestion) -> Int?
+
+    init(block: Int, lanes: Int, winogradTile: @escaping @Sendable (WinogradQuestion) -> Int?) {
         self.block = block
         self.lanes = lanes
+        self.winogradTile = winogradTile
     }
 
     mutating func run(_ function: Relay.Function) throws -> Relay.Function {
@@ -270,6 +287,9 @@ private struct LayoutRewriter {
         } else {
             return nil
         }
+        if inner == block, read == 0, groups == 1, let tile = winogradTile(for: call, weight) {
+            return try winograd(call, data, weight, tile)
+        }
         let filled = try padded(try plain(call.args[1]), [0: block, 1: inner])
         let packed = try transform(filled, from: "OIHW", to: "OIHW\(inner)i\(block)o")
         var settings = Attrs([
@@ -280,6 +300,35 @@ private struct LayoutRewriter {
         ])
         if read > 0 { settings = settings.setting("in_channels", .int(read)) }
         return try Relay.call("nn.contrib_conv2d_NCHWc", [data, packed], attrs: settings)
+    }
+
+    /// The tile with which to compute a convolution by Winograd's method, or nil.
+    private func winogradTile(for call: Relay.Call, _ weight: [Int]) -> Int? {
+        let attrs = call.attrs
+        guard weight[2] == 3, weight[3] == 3, weight[0] % block == 0, block == lanes,
+            attrs.ints("strides") ?? [1, 1] == [1, 1], attrs.ints("dilation") ?? [1, 1] == [1, 1],
+            let result = call.tensorType?.staticShape, !result.contains(0)
+        else { return nil }
+        return winogradTile(
+            WinogradQuestion(
+                batch: result[0], inChannels: weight[1], outChannels: weight[0], height: result[2],
+                width: result[3]))
+    }
+
+    private mutating func winograd(
+        _ call: Relay.Call, _ data: RelayExpr, _ weight: [Int], _ tile: Int
+    ) throws -> RelayExpr {
+        let side = tile + 2
+        let transformed = try Relay.call(
+            "nn.contrib_conv2d_winograd_weight_transform", [try plain(call.args[1])],
+            ["tile_size": .int(tile)])
+        let blocks = try Relay.call(
+            "reshape", [transformed],
+            ["newshape": .ints([side, side, weight[0] / block, block, weight[1]])])
+        let panels = try Relay.call("transpose", [blocks], ["axes": .ints([0, 1, 2, 4, 3])])
+        return try Relay.call(
+            "nn.contrib_conv2d_winograd_without_weight_transform", [data, panels],
+            ["tile_size": .int(tile), "padding": call.attrs["padding"] ?? .ints([0, 0, 0, 0])])
     }
 
     /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed

@@ -25,6 +25,68 @@ public enum PackedOps {
         )
         .setting(Relay.typeRelation, convType)
         .setting(Relay.opPattern, OpPattern.outEWiseFusable)
+        let tileSize = AttrField("tile_size", .int, default: 4, in: 1...6, doc: "results on a side of a tile")
+        Op.register(
+            "nn.contrib_conv2d_winograd_weight_transform",
+            doc:
+                "The weight of a convolution as Winograd's method multiplies by it: [O][I][k][k] to [a][a][O][I], "
+                + "a = tile_size + k - 1",
+            args: ["weight"], attrs: [tileSize]
+        )
+        .setting(Relay.typeRelation, winogradWeightType)
+        .setting(Relay.opPattern, OpPattern.opaque)
+        Op.register(
+            "nn.contrib_conv2d_winograd_without_weight_transform",
+            doc:
+                "2-d convolution of stride 1 by Winograd's method, channels in blocks: data [N][C/c][H][W][c], "
+                + "transformed weight in panels [a][a][O/o][C][o], result [N][O/o][OH][OW][o]",
+            args: ["data", "weight"],
+            attrs: [
+                tileSize,
+                AttrField("padding", .ints, in: 0...(1 << 30), doc: "top, left, bottom, right"),
+            ]
+        )
+        .setting(Relay.typeRelation, winogradType)
+        .setting(Relay.opPattern, OpPattern.outEWiseFusable)
+    }
+
+    private static let winogradWeightType: Relay.TypeRelation = { types, attrs in
+        guard types.count == 1, let weight = types[0] as? TensorType, weight.rank == 4,
+            let size = weight.shape[2].asInt, weight.shape[3].asInt == size, (2...5).contains(size)
+        else {
+            throw ApusError(
+                "RELAY201", "nn.contrib_conv2d_winograd_weight_transform: the weight",
+                expected: "[O][I][k][k], k from 2 to 5", actual: "\(types)")
+        }
+        let side = IntImm((attrs.int("tile_size") ?? 4) + size - 1)
+        return TensorType([side, side, weight.shape[0], weight.shape[1]], weight.dtype)
+    }
+
+    private static let winogradType: Relay.TypeRelation = { types, attrs in
+        func fail(_ what: String, _ expected: String, _ actual: String) -> ApusError {
+            ApusError(
+                "RELAY201", "nn.contrib_conv2d_winograd_without_weight_transform: \(what)",
+                expected: expected,
+                actual: actual)
+        }
+        guard types.count == 2, let data = types[0] as? TensorType, let weight = types[1] as? TensorType,
+            let x = data.staticShape, x.count == 5, let w = weight.staticShape, w.count == 5
+        else { throw fail("operands", "static data and weight of rank 5", "\(types)") }
+        guard let tile = attrs.int("tile_size"), let padding = attrs.ints("padding"), padding.count == 4
+        else {
+            throw fail("attributes", "tile_size and 4 paddings", "\(attrs)")
+        }
+        let taps = w[0] - tile + 1
+        guard w[0] == w[1], taps >= 1, w[3] == x[1] * x[4], x.allSatisfy({ $0 <= 1 << 30 }) else {
+            throw fail("the weight", "[a][a][O/o][\(x[1] * x[4])][o], a >= \(tile)", "\(w)")
+        }
+        let height = x[2] + padding[0] + padding[2] - taps + 1
+        let width = x[3] + padding[1] + padding[3] - taps + 1
+        guard height > 0, width > 0 else {
+            throw fail("the window", "no larger than the padded data", "\(taps)")
+        }
+        return TensorType(
+            [data.shape[0], weight.shape[2], IntImm(height), IntImm(width), weight.shape[4]], data.dtype)
     }
 
     private static let convType: Relay.TypeRelation = { types, attrs in

@@ -59,6 +59,15 @@ struct Microkernel {
     private let scheduler: CPUScheduler
     private var sch: Schedule { scheduler.sch }
 
+    /// A matrix product whose tile others have placed.
+    init(block: BlockRV, scheduler: CPUScheduler) { self.init(block: block, shape: .matrix, scheduler: scheduler) }
+
+    private init(block: BlockRV, shape: Shape, scheduler: CPUScheduler) {
+        self.block = block
+        self.shape = shape
+        self.scheduler = scheduler
+    }
+
     /// How to tile `block`, or nil where it is no anchor.
     static func shape(of block: BlockRV, _ tag: String, _ scheduler: CPUScheduler) throws -> Microkernel? {
         let shape: Shape
@@ -83,7 +92,7 @@ struct Microkernel {
             store = try sch.cacheWrite(block, 0, "local")
         }
         let work = try scheduler.work(block)
-        let axes = try axisLoops(store)
+        let axes = try scheduler.axisLoops(store)
         guard let last = axes.last, let vector = last.loop else {
             throw ApusError("TOPI030", "the result has no innermost loop")
         }
@@ -112,8 +121,8 @@ struct Microkernel {
                     pixels: row.extent, chunks: axes[1].extent, registers: scheduler.registers,
                     vectorBytes: last.extent * 4, wholeOnly: image.isEmpty)
             }
-            let channels = try splitOff(axes[1], best.columns)
-            let rows = try splitOff(row, best.rows)
+            let channels = try scheduler.splitOff(axes[1], best.columns)
+            let rows = try scheduler.splitOff(row, best.rows)
             // Weights that fit the second-level cache are read again for each row, others once for all rows.
             let rowsOutside = !depthwise && weightBytes() <= 1 << 18
             outer = [axes[0].loop].compactMap { $0 }
@@ -137,12 +146,12 @@ struct Microkernel {
             else {
                 throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(all)")
             }
-            let row = axes.count >= 2 ? axes[axes.count - 2] : Axis(loop: nil, extent: 1)
+            let row = axes.count >= 2 ? axes[axes.count - 2] : CPUScheduler.Axis(loop: nil, extent: 1)
             let best = RegisterTile.forMatrix(
                 rows: row.extent, panels: all / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
             try spreadRows(row.extent, best, passes: all / lanes / best.columns, lanes)
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
-            let rows = try splitOff(row, best.rows)
+            let rows = try scheduler.splitOff(row, best.rows)
             let stack = axes.dropLast(2)
             // What is left over at the end is a smaller tile, for which the loop over tiles is cut in two (LoopPartition):
             // that takes a loop of its own, serial or the outermost parallel one.
@@ -215,48 +224,9 @@ struct Microkernel {
         return (tiles + blocks - 1) / blocks
     }
 
-    /// An axis of the result: the loop that runs over it (nil for an extent of 1 without a loop) and its length.
-    private struct Axis {
-        let loop: LoopRV?
-        let extent: Int
-    }
-
-    /// The loops of the storing block by axis of the result.
-    private func axisLoops(_ store: BlockRV) throws -> [Axis] {
-        let loops = try sch.getLoops(store)
-        let info = try sch.get(store)
-        var byVariable: [Var: LoopRV] = [:]
-        for l in loops { byVariable[try sch.get(l).loopVar] = l }
-        var values: [PrimExpr] = []
-        postOrderVisit(
-            sch.function.body,
-            stmt: { s in if let r = s as? BlockRealize, r.block === info { values = r.iterValues } })
-        var axes: [Axis] = []
-        for (v, value) in zip(info.iterVars, values) {
-            guard let extent = v.dom.extent.asInt else {
-                throw ApusError("TOPI030", "a register tile needs constant extents")
-            }
-            let loop = (value as? Var).flatMap { byVariable[$0] }
-            guard loop != nil || extent == 1 else {
-                throw ApusError("TOPI030", "an axis has no loop of its own")
-            }
-            axes.append(Axis(loop: loop, extent: extent))
-        }
-        return axes
-    }
-
-    /// An axis cut into pieces of `size`: the loop over pieces and the loop in one, each absent where it would be empty.
-    private func splitOff(_ axis: Axis, _ size: Int) throws -> (outer: [LoopRV], inner: [LoopRV]) {
-        guard let loop = axis.loop else { return (outer: [], inner: []) }
-        if size == 1 { return (outer: [loop], inner: []) }
-        if size == axis.extent { return (outer: [], inner: [loop]) }
-        let parts = try sch.split(loop, factors: [nil, size])
-        return (outer: [parts[0]], inner: [parts[1]])
-    }
-
     /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors of `width` elements, which
     /// is the whole last axis where it is nil.
-    private func accumulate(_ width: Int?) throws {
+    func accumulate(_ width: Int?) throws {
         // The loop at which the block is computed is shared with the block that stores; its own loops follow. An axis of
         // extent 1 has no loop.
         let own = try ownLoops(try sch.getLoops(block))

@@ -76,7 +76,11 @@ final class CPUScheduler {
         var named: [(block: BlockRV, name: String)] = []
         for block in all { named.append((block: block, name: try sch.get(block).name)) }
         var done: Set<String> = []
-        for (block, name) in named {
+        if let winograd = try WinogradSchedule(self) {
+            let before = sch.copy()
+            do { done = try winograd.apply() } catch is ApusError { sch = before }
+        }
+        for (block, name) in named where !done.contains(name) {
             let kind = try tag(block)
             if let tile = try Microkernel.shape(of: block, kind, self) {
                 let before = sch.copy()
@@ -112,7 +116,7 @@ final class CPUScheduler {
         [
             TOPI.Tag.conv2dNCHWc, TOPI.Tag.depthwiseConv2dNCHWc, TOPI.Tag.densePacked, "batch_matmul",
             "matmul",
-            "dense", "conv2d_nchw", "group_conv2d_nchw", "depthwise_conv2d_nchw",
+            "dense", TOPI.Tag.winogradProduct, "conv2d_nchw", "group_conv2d_nchw", "depthwise_conv2d_nchw",
         ].contains(try tag(block))
     }
 
@@ -134,6 +138,47 @@ final class CPUScheduler {
         let outer = loops.count == 1 ? loops[0] : try sch.fuse(loops)
         if try sch.get(outer).extent.asInt == 1 { return }
         try sch.parallel(outer)
+    }
+
+    // MARK: Axes
+
+    /// An axis of the result: the loop that runs over it (nil for an extent of 1 without a loop) and its length.
+    struct Axis {
+        let loop: LoopRV?
+        let extent: Int
+    }
+
+    /// The loops of the storing block by axis of the result.
+    func axisLoops(_ store: BlockRV) throws -> [Axis] {
+        let loops = try sch.getLoops(store)
+        let info = try sch.get(store)
+        var byVariable: [Var: LoopRV] = [:]
+        for l in loops { byVariable[try sch.get(l).loopVar] = l }
+        var values: [PrimExpr] = []
+        postOrderVisit(
+            sch.function.body,
+            stmt: { s in if let r = s as? BlockRealize, r.block === info { values = r.iterValues } })
+        var axes: [Axis] = []
+        for (v, value) in zip(info.iterVars, values) {
+            guard let extent = v.dom.extent.asInt else {
+                throw ApusError("TOPI030", "a register tile needs constant extents")
+            }
+            let loop = (value as? Var).flatMap { byVariable[$0] }
+            guard loop != nil || extent == 1 else {
+                throw ApusError("TOPI030", "an axis has no loop of its own")
+            }
+            axes.append(Axis(loop: loop, extent: extent))
+        }
+        return axes
+    }
+
+    /// An axis cut into pieces of `size`: the loop over pieces and the loop in one, each absent where it would be empty.
+    func splitOff(_ axis: Axis, _ size: Int) throws -> (outer: [LoopRV], inner: [LoopRV]) {
+        guard let loop = axis.loop else { return (outer: [], inner: []) }
+        if size == 1 { return (outer: [loop], inner: []) }
+        if size == axis.extent { return (outer: [], inner: [loop]) }
+        let parts = try sch.split(loop, factors: [nil, size])
+        return (outer: [parts[0]], inner: [parts[1]])
     }
 
     // MARK: Plain blocks

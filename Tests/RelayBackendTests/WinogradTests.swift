@@ -1,0 +1,172 @@
+import ApusIR
+import ApusRelay
+import ApusRelayBackend
+import ApusRelayTransforms
+import ApusRuntime
+import ApusSupport
+import ApusTOPI
+import ApusTarget
+import Testing
+
+/// Convolutions by Winograd's method against the operator they stand for.
+@Suite struct WinogradTests {
+    init() { OpStrategies.registerAll() }
+
+    struct Shape: Sendable, CustomStringConvertible {
+        var batch = 1
+        let channels: Int
+        let outputs: Int
+        let height: Int
+        let width: Int
+        var padding = [1, 1, 1, 1]
+        let tile: Int
+        var tail = true
+        var description: String {
+            "\(batch)x\(channels)x\(height)x\(width) to \(outputs), tile \(tile), padding \(padding), tail \(tail)"
+        }
+    }
+
+    static let shapes: [Shape] = [
+        // Whole tiles, ragged ones, tiles larger than the image, several images, padding on some sides only.
+        Shape(channels: 16, outputs: 32, height: 8, width: 8, tile: 4),
+        Shape(channels: 32, outputs: 16, height: 7, width: 10, tile: 4),
+        Shape(channels: 16, outputs: 16, height: 3, width: 2, tile: 4, tail: false),
+        Shape(batch: 2, channels: 16, outputs: 48, height: 9, width: 6, tile: 2),
+        Shape(channels: 16, outputs: 16, height: 28, width: 28, tile: 4),
+        Shape(batch: 3, channels: 16, outputs: 16, height: 14, width: 14, tile: 2, tail: false),
+        Shape(channels: 16, outputs: 32, height: 12, width: 13, padding: [0, 0, 0, 0], tile: 4),
+        Shape(channels: 16, outputs: 32, height: 12, width: 13, padding: [2, 0, 1, 1], tile: 2),
+        Shape(channels: 32, outputs: 16, height: 8, width: 40, tile: 4),
+    ]
+
+    @Test(arguments: shapes)
+    func agreesWithTheSum(_ s: Shape) throws {
+        let block = 16
+        let x = Relay.Var("x", shape: [s.batch, s.channels, s.height, s.width])
+        let weight = NDArray.random(shape: [s.outputs, s.channels, 3, 3], seed: 3)
+        let bias = NDArray.random(shape: [s.outputs, 1, 1], seed: 4)
+        func finish(_ y: RelayExpr, _ b: RelayExpr) throws -> RelayExpr {
+            s.tail ? try Relay.call("nn.relu", [try Relay.call("add", [y, b])]) : y
+        }
+        let plain = try finish(
+            try Relay.call(
+                "nn.conv2d", [x, Relay.Constant(weight)],
+                [
+                    "kernel_size": .ints([3, 3]), "channels": .int(s.outputs), "padding": .ints(s.padding),
+                    "strides": .ints([1, 1]),
+                ]), Relay.Constant(bias))
+        let side = s.tile + 2
+        let transformed = try Relay.call(
+            "nn.contrib_conv2d_winograd_weight_transform", [Relay.Constant(weight)],
+            ["tile_size": .int(s.tile)])
+        let blocks = try Relay.call(
+            "reshape", [transformed],
+            ["newshape": .ints([side, side, s.outputs / block, block, s.channels])])
+        let panels = try Relay.call("transpose", [blocks], ["axes": .ints([0, 1, 2, 4, 3])])
+        let data = try Relay.call(
+            "layout_transform", [x], ["src_layout": "NCHW", "dst_layout": .string("NCHW\(block)c")])
+        let y = try finish(
+            try Relay.call(
+                "nn.contrib_conv2d_winograd_without_weight_transform", [data, panels],
+                ["tile_size": .int(s.tile), "padding": .ints(s.padding)]),
+            try Relay.call(
+                "reshape", [Relay.Constant(bias)], ["newshape": .ints([1, s.outputs / block, 1, 1, block])]))
+        let result = try Relay.call(
+            "layout_transform", [y], ["src_layout": .string("NCHW\(block)c"), "dst_layout": "NCHW"])
+        let input = NDArray.random(shape: [s.batch, s.channels, s.height, s.width], seed: 5)
+        func run(_ body: RelayExpr) throws -> [Double] {
+            let target = try Target("llvm -mcpu=x86-64-v3 -num-cores=2 -vector-bytes=64")
+            let executor = try compile(
+                IRModule(Relay.Function([x], body)),
+                CompileOptions(target: Target.host.mtriple.hasPrefix("x86_64") ? target : .host)
+            ).executor()
+            try executor.setInput(0, input)
+            try executor.run()
+            return try executor.output(0).toDoubles()
+        }
+        let expected = try interpret(Relay.Function([x], plain), [input], target: .host)[0].toDoubles()
+        let actual = try run(result)
+        let scale = expected.map { abs($0) }.max() ?? 0
+        #expect(actual.count == expected.count)
+        #expect(zip(actual, expected).allSatisfy { abs($0 - $1) <= 2e-5 * scale })
+    }
+
+    @Test("a convolution is computed by the method where it pays, and then as exactly as its operands allow")
+    func chosenByItself() throws {
+        let x = Relay.Var("x", shape: [1, 64, 56, 56])
+        let weight = NDArray.random(shape: [64, 64, 3, 3], seed: 3)
+        func conv(_ x: RelayExpr, strides: [Int] = [1, 1]) throws -> RelayExpr {
+            try Relay.call(
+                "nn.conv2d", [x, Relay.Constant(weight)],
+                [
+                    "kernel_size": .ints([3, 3]), "channels": .int(64), "padding": .ints([1, 1, 1, 1]),
+                    "strides": .ints(strides),
+                ])
+        }
+        let function = Relay.Function([x], try conv(try conv(x), strides: [2, 2]))
+        let module = try alterOpLayout(lanes: 16) { q in
+            #expect(
+                q.inChannels == 64 && q.outChannels == 64 && q.height == 56 && q.width == 56 && q.batch == 1)
+            return 4
+        }.run(IRModule(function))
+        var counts: [String: Int] = [:]
+        for node in Relay.postOrder(try #require(module["main"] as? Relay.Function).body) {
+            if let op = ((node as? Relay.Call)?.op as? Op)?.name { counts[op, default: 0] += 1 }
+        }
+        #expect(counts["nn.contrib_conv2d_winograd_without_weight_transform"] == 1)
+        #expect(counts["nn.contrib_conv2d_NCHWc"] == 1)
+    }
+
+    @Test func whereItPays() throws {
+        let machine = try Target("llvm -mcpu=znver4 -num-cores=1").machine
+        func tile(_ channels: Int, _ outputs: Int, _ side: Int) -> Int? {
+            TOPI.winogradTile(
+                batch: 1, inChannels: channels, outChannels: outputs, height: side, width: side,
+                machine: machine)
+        }
+        #expect(tile(64, 64, 56) == 4)
+        #expect(tile(128, 128, 28) == 4)
+        // Few tiles, much weight: reading it would take longer than the sum.
+        #expect(tile(512, 512, 7) == nil)
+    }
+
+    @Test func refusals() throws {
+        func code(_ body: () throws -> Void) -> String? {
+            do { try body() } catch let e as ApusError { return e.code } catch { return "?" }
+            return nil
+        }
+        let weight = Relay.Constant(NDArray.random(shape: [16, 16, 3, 5], seed: 1))
+        #expect(
+            code { _ = try Relay.call("nn.contrib_conv2d_winograd_weight_transform", [weight]).checkedType }
+                != nil)
+        let data = Relay.Var("x", shape: [1, 1, 8, 8, 16])
+        let other = Relay.Var("w", shape: [6, 6, 1, 32, 16])
+        #expect(
+            code {
+                _ = try Relay.call(
+                    "nn.contrib_conv2d_winograd_without_weight_transform", [data, other],
+                    ["padding": .ints([1, 1, 1, 1])]
+                ).checkedType
+            } == "RELAY201")
+        #expect(code { _ = try WinogradMatrices(tile: 7, taps: 3) } == "TOPI031")
+    }
+
+    @Test("each pair of sizes filters as the sum does")
+    func matrices() throws {
+        for taps in 2...5 {
+            for tile in 1...6 where tile + taps - 1 <= 8 {
+                let m = try WinogradMatrices(tile: tile, taps: taps)
+                let d = (0..<m.points).map { Double(($0 * 7 + 3) % 11) - 5 }
+                let g = (0..<taps).map { Double(($0 * 5 + 2) % 7) - 3 }
+                func times(_ a: [[Double]], _ x: [Double]) -> [Double] {
+                    a.map { zip($0, x).reduce(0) { $0 + $1.0 * $1.1 } }
+                }
+                let y = times(m.result, zip(times(m.weight, g), times(m.data, d)).map { $0 * $1 })
+                for i in 0..<tile {
+                    let sum = (0..<taps).reduce(0.0) { $0 + d[i + $1] * g[$1] }
+                    #expect(abs(y[i] - sum) < 1e-9, "F(\(tile), \(taps)) at \(i)")
+                }
+            }
+        }
+    }
+}
