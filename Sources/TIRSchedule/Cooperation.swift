@@ -146,7 +146,8 @@ private func repeatedUpdate(_ index: StmtIndex) -> Refusal? {
         for (i, l) in above.enumerated() {
             guard let tag = hardwareTag(l), l.extent.asInt != 1 else { continue }
             // The innermost loop of the axis tells its threads apart.
-            if above[i...].contains(where: { hardwareTag($0) == tag && tellsApart(r, $0, above, index.arith) }) {
+            if above[i...].contains(where: { hardwareTag($0) == tag && tellsApart(r, $0, above, index.arith) }
+            ) {
                 continue
             }
             let list = changed ?? updated(r.block)

@@ -156,7 +156,9 @@ import Testing
                             P[v] = S[v % \(extent)]
             """
         }
-        for (value, extent, code) in [("f % 9", 9, "SCH040"), ("f", 18, nil), ("f // 3 * 3 + f % 3", 18, nil)] {
+        for (value, extent, code) in [
+            ("f % 9", 9, "SCH040"), ("f", 18, nil), ("f // 3 * 3 + f % 3", 18, nil),
+        ] {
             let s = try Schedule(TIRParser.parseFunction(program(value, extent)))
             let loop = try s.getLoops(s.getBlock("s"))[0]
             var found: String?

@@ -60,7 +60,9 @@ struct Microkernel {
     private var sch: Schedule { scheduler.sch }
 
     /// A matrix product whose tile others have placed.
-    init(block: BlockRV, scheduler: CPUScheduler) { self.init(block: block, shape: .matrix, scheduler: scheduler) }
+    init(block: BlockRV, scheduler: CPUScheduler) {
+        self.init(block: block, shape: .matrix, scheduler: scheduler)
+    }
 
     private init(block: BlockRV, shape: Shape, scheduler: CPUScheduler) {
         self.block = block
