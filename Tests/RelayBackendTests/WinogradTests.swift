@@ -4,6 +4,7 @@ import ApusRelayBackend
 import ApusRelayTransforms
 import ApusRuntime
 import ApusSupport
+import ApusTE
 import ApusTOPI
 import ApusTarget
 import Testing
@@ -128,6 +129,21 @@ import Testing
         #expect(tile(128, 128, 28) == 4)
         // Few tiles, much weight: reading it would take longer than the sum.
         #expect(tile(512, 512, 7) == nil)
+    }
+
+    @Test(
+        "loops of one iteration do not spoil the schedule",
+        arguments: [(16, 64, 55, 55), (16, 16, 12, 4), (32, 16, 4, 4)])
+    func schedules(_ channels: Int, _ outputs: Int, _ height: Int, _ width: Int) throws {
+        let target = try Target("llvm -mcpu=znver4 -num-cores=2 -l2-bytes=1048576")
+        let data = placeholder([1, channels / 16, height, width, 16], name: "data")
+        let weight = placeholder([6, 6, outputs / 16, channels, 16], name: "weight")
+        let y = try TOPI.conv2dWinogradNCHWc(data, weight, tile: 4, padding: [1, 1, 1, 1])
+        let text = "\(try TOPI.schedule(try createPrimFunc([data, weight, y]), target: target))"
+        // The products are summed in registers and the rows of a tile of data stay with it.
+        #expect(text.contains("product_update"))
+        #expect(text.contains("product = T.alloc_buffer") && text.contains("scope=\"local\""))
+        #expect(text.contains("T.vectorized(16)"))
     }
 
     @Test func refusals() throws {

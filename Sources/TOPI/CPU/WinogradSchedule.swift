@@ -119,40 +119,66 @@ struct WinogradSchedule {
         try sch.vectorize(lane)
 
         // The products, in tiles of registers.
-        if chunk.isParallel { try sch.computeAt(products, x[0]) }
-        var own = Array(try sch.getLoops(products).suffix(5))
+        let elements = [extents[0], extents[1]]
         let count = chunk.isParallel ? chunk.down * chunk.across : extents[2]
+        if chunk.isParallel { try sch.computeAt(products, x[0]) }
+        var own = try loops(of: products, elements + [count, panels, width])
+        guard let wide = own[4] else { throw ApusError("TOPI030", "blocks of one channel") }
         let registers = RegisterTile.forMatrix(
             rows: count, panels: panels, vectorBytes: width * 4, machine: scheduler.machine)
-        let r = try sch.split(own[2], factors: [nil, registers.rows])
-        let c = try sch.split(own[3], factors: [nil, registers.columns])
-        try sch.reorder([own[0], own[1], c[0], r[0], r[1], c[1], own[4]])
+        let r = try scheduler.splitOff(CPUScheduler.Axis(loop: own[2], extent: count), registers.rows)
+        let c = try scheduler.splitOff(CPUScheduler.Axis(loop: own[3], extent: panels), registers.columns)
+        let element = own[0...1].compactMap { $0 }
+        guard let last = (element + c.outer + r.outer).last else {
+            throw ApusError("TOPI030", "the tile has no place")
+        }
+        try sch.reorder(element + c.outer + r.outer + r.inner + c.inner + [wide])
         try sch.setScope(product, scope: "local")
-        try sch.computeAt(product, r[0])
+        try sch.computeAt(product, last)
         try Microkernel(block: product, scheduler: scheduler).accumulate(nil)
-        try sch.unroll(r[1])
-        try sch.unroll(c[1])
-        try sch.vectorize(own[4])
-        if !chunk.isParallel { try scheduler.parallelise([own[0], own[1], c[0]], work: nil) }
+        for l in r.inner + c.inner { try sch.unroll(l) }
+        try sch.vectorize(wide)
+        if !chunk.isParallel { try scheduler.parallelise(element + c.outer, work: nil) }
 
         // The transformed data.
         if chunk.isParallel { try sch.computeAt(data, x[0]) }
-        own = Array(try sch.getLoops(data).suffix(5))
-        try sch.reorder([own[2], own[3], own[0], own[1], own[4]])
-        try sch.computeAt(rows, own[3])
+        own = try loops(of: data, elements + [count, extents[5], extents[6]])
+        let tiles = own[2...3].compactMap { $0 }
+        guard let at = tiles.last, let up = own[0], let along = own[1], let lanes = own[4] else {
+            throw ApusError("TOPI030", "the data has one tile")
+        }
+        try sch.reorder(tiles + [up, along, lanes])
+        try sch.computeAt(rows, at)
         try sch.setScope(rows, scope: "local")
         try unrollOwn(rows, 3)
-        try sch.unroll(own[0])
-        try sch.unroll(own[1])
-        try sch.vectorize(own[4])
+        try sch.unroll(up)
+        try sch.unroll(along)
+        try sch.vectorize(lanes)
         if chunk.isParallel {
             try scheduler.parallelise(outside, work: nil)
         } else {
-            try scheduler.parallelise([own[2], own[3]], work: nil)
+            try scheduler.parallelise(tiles, work: nil)
             try scheduler.parallelise(outside + channels, work: nil)
         }
         for block in [store, rows, data, product, products, columns] { names.insert(try sch.get(block).name) }
         return names
+    }
+
+    /// The innermost loops of a block by axis; an axis of extent 1 has none.
+    private func loops(of block: BlockRV, _ extents: [Int]) throws -> [LoopRV?] {
+        var left = Array(try sch.getLoops(block).suffix(extents.count { $0 > 1 }))
+        var result: [LoopRV?] = []
+        for n in extents {
+            if n == 1 {
+                result.append(nil)
+                continue
+            }
+            guard !left.isEmpty, try sch.get(left[0]).extent.asInt == n else {
+                throw ApusError("TOPI030", "an axis has no loop of its own", expected: "\(n)")
+            }
+            result.append(left.removeFirst())
+        }
+        return result
     }
 
     /// The innermost `count` loops of a block: unrolled, the last a vector.
