@@ -17,6 +17,8 @@ extension TOPI {
     public static func winogradTile(
         batch: Int, inChannels: Int, outChannels: Int, height: Int, width: Int, machine: Machine
     ) -> Int? {
+        // The tiles of several images are not yet cut into chunks.
+        guard batch == 1 else { return nil }
         let lanes = machine.lanes(bits: 32)
         let perCycle = Double(lanes * machine.fmaPorts)
         let weights = Double(inChannels) * Double(outChannels) * 4
@@ -120,9 +122,10 @@ struct WinogradSchedule {
 
         // The products, in tiles of registers.
         let elements = [extents[0], extents[1]]
+        let shared = chunk.isParallel ? outside.count : 0
         let count = chunk.isParallel ? chunk.down * chunk.across : extents[2]
         if chunk.isParallel { try sch.computeAt(products, x[0]) }
-        var own = try loops(of: products, elements + [count, panels, width])
+        var own = try loops(of: products, elements + [count, panels, width], outside: shared)
         guard let wide = own[4] else { throw ApusError("TOPI030", "blocks of one channel") }
         let registers = RegisterTile.forMatrix(
             rows: count, panels: panels, vectorBytes: width * 4, machine: scheduler.machine)
@@ -142,7 +145,7 @@ struct WinogradSchedule {
 
         // The transformed data.
         if chunk.isParallel { try sch.computeAt(data, x[0]) }
-        own = try loops(of: data, elements + [count, extents[5], extents[6]])
+        own = try loops(of: data, elements + [count, extents[5], extents[6]], outside: shared)
         let tiles = own[2...3].compactMap { $0 }
         guard let at = tiles.last, let up = own[0], let along = own[1], let lanes = own[4] else {
             throw ApusError("TOPI030", "the data has one tile")
@@ -164,21 +167,21 @@ struct WinogradSchedule {
         return names
     }
 
-    /// The innermost loops of a block by axis; an axis of extent 1 has none.
-    private func loops(of block: BlockRV, _ extents: [Int]) throws -> [LoopRV?] {
-        var left = Array(try sch.getLoops(block).suffix(extents.count { $0 > 1 }))
+    /// The loops of a block by axis, those of the first `outside` that it shares left out; an axis of extent 1 may have
+    /// none.
+    private func loops(of block: BlockRV, _ extents: [Int], outside: Int) throws -> [LoopRV?] {
+        var left = Array(try sch.getLoops(block).dropFirst(outside))
         var result: [LoopRV?] = []
-        for n in extents {
-            if n == 1 {
+        for n in extents.reversed() {
+            if let l = left.last, try sch.get(l).extent.asInt == n {
+                result.append(left.removeLast())
+            } else if n == 1 {
                 result.append(nil)
-                continue
-            }
-            guard !left.isEmpty, try sch.get(left[0]).extent.asInt == n else {
+            } else {
                 throw ApusError("TOPI030", "an axis has no loop of its own", expected: "\(n)")
             }
-            result.append(left.removeFirst())
         }
-        return result
+        return result.reversed()
     }
 
     /// The innermost `count` loops of a block: unrolled, the last a vector.
