@@ -72,6 +72,9 @@ private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
 private func roundedUp(_ n: Int, _ block: Int) -> Int { (n + block - 1) / block * block }
 
 private struct LayoutRewriter {
+    /// Of values that are kept in blocks.
+    static let elements: Set<DataType> = [.float32, .bfloat16, .int32, .uint8, .int8]
+
     let block: Int
     /// 32-bit floats in a vector.
     let lanes: Int
@@ -187,7 +190,7 @@ private struct LayoutRewriter {
     /// The call on blocked operands, or nil where it stays plain.
     private mutating func blockedCall(_ call: Relay.Call, _ op: Op) throws -> RelayExpr? {
         if op.name == "concatenate" { return try concatenation(call, op) }
-        guard canBlock(call), let type = call.tensorType?.dtype, type == .float32 || type == .bfloat16 else {
+        guard canBlock(call), let type = call.tensorType?.dtype, LayoutRewriter.elements.contains(type) else {
             return nil
         }
         switch op.name {
@@ -209,6 +212,14 @@ private struct LayoutRewriter {
                 "reshape", [try padded(try plain(call.args[1]), [0: block])],
                 ["newshape": .ints([roundedUp(shape[0], block) / block, 1, 1, block])])
             return try Relay.call("add", [try blocked(call.args[0]), bias])
+        case "nn.pad":
+            // Around the image only, with one value.
+            guard isBlocked(call.args[0]), let widths = call.attrs.ints("pad_width"), widths.count == 8,
+                widths.prefix(4).allSatisfy({ $0 == 0 }), call.attrs.string("pad_mode") == "constant"
+            else { return nil }
+            return try Relay.Call(
+                op, [try blocked(call.args[0]), try plain(call.args[1])],
+                call.attrs.setting("pad_width", .ints(widths + [0, 0])), span: call.span)
         default:
             guard let pattern = op[Relay.opPattern], pattern <= .broadcast,
                 call.args.contains(where: { isBlocked($0) })
@@ -268,12 +279,15 @@ private struct LayoutRewriter {
             isConvertedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
             call.tensorType?.staticShape != nil,
             let channels = call.args[0].tensorType?.shape[1].asInt, weight.count == 4,
-            let type = call.args[1].tensorType?.dtype, type == .float32 || type == .bfloat16,
-            call.args[0].tensorType?.dtype == type
+            let left = call.args[0].tensorType?.dtype, let right = call.args[1].tensorType?.dtype,
+            let result = call.tensorType?.dtype
         else { return nil }
         let groups = attrs.int("groups") ?? 1
         let depthwise = groups > 1 && groups == channels && weight[0] == channels
-        let dot: DotProduct? = type == .bfloat16 && !depthwise ? .bf16 : nil
+        let dot = depthwise ? nil : dotProduct(call)
+        // Plain numbers are multiplied in the type of the result.
+        let plainNumbers = left == right && (left == result || left == .bfloat16)
+        guard dot != nil || plainNumbers, LayoutRewriter.elements.contains(left) else { return nil }
         var data: RelayExpr
         // Channels of the data that a block of the weight belongs to, and channels read.
         var inner = 1
@@ -299,7 +313,7 @@ private struct LayoutRewriter {
         } else {
             return nil
         }
-        if dot == nil, type == .float32, inner == block, read == 0, groups == 1,
+        if dot == nil, left == .float32, inner == block, read == 0, groups == 1,
             let tile = winogradTile(for: call, weight)
         {
             return try winograd(call, data, weight, tile)
@@ -320,8 +334,8 @@ private struct LayoutRewriter {
         if read > 0 { settings = settings.setting("in_channels", .int(read)) }
         if let dot {
             settings = settings.setting("dot", .string(dot.rawValue))
-        } else if type == .bfloat16 {
-            settings = settings.setting("out_dtype", .dtype(.float32))
+        } else if left != result {
+            settings = settings.setting("out_dtype", .dtype(result))
         }
         return try Relay.call("nn.contrib_conv2d_NCHWc", [data, packed], attrs: settings)
     }
@@ -362,16 +376,17 @@ private struct LayoutRewriter {
         switch call.opName {
         case "nn.dense": return try packedDense(call)
         case "nn.matmul", "nn.batch_matmul":
-            // Operands of bfloat16 are taken in words of two steps of the reduction.
-            guard call.args.allSatisfy({ $0.tensorType?.dtype == .bfloat16 }),
-                call.tensorType?.staticShape != nil, !(call.attrs.bool("transpose_a") ?? false)
+            // Narrow operands are taken in words of several steps of the reduction.
+            guard let dot = dotProduct(call), call.tensorType?.staticShape != nil,
+                !(call.attrs.bool("transpose_a") ?? false),
+                call.args.allSatisfy({ $0.tensorType?.staticShape?.contains(0) == false })
             else { return nil }
             let transposed = call.attrs.bool("transpose_b") ?? false
             let a = try words(try plain(call.args[0]))
             let b = try plain(call.args[1])
             return try Relay.call(
                 "nn.contrib_matmul_words", [a, transposed ? try words(b) : b],
-                ["transpose_b": .bool(transposed), "dot": .string(DotProduct.bf16.rawValue)])
+                ["transpose_b": .bool(transposed), "dot": .string(dot.rawValue)])
         default: return nil
         }
     }
@@ -381,23 +396,50 @@ private struct LayoutRewriter {
     private func words(_ e: RelayExpr, axis: Int? = nil) throws -> RelayExpr {
         guard let type = e.tensorType else { return e }
         let last = type.rank - 1
-        let whole = axis ?? last == last ? try padded(e, [last: 4 / max(1, type.dtype.byteCount)]) : e
+        var whole = e
+        if axis ?? last == last {
+            whole = try padded(e, [last: 4 / max(1, type.dtype.byteCount)])
+            // A caller's memory is aligned for its elements only: not for words.
+            if whole === e, isParameter(e) { whole = try Relay.call("copy", [e]) }
+        }
         return try Relay.call("nn.contrib_words", [whole], ["axis": .int(axis ?? last)])
+    }
+
+    /// Whether a value lies in a parameter's memory.
+    private func isParameter(_ e: RelayExpr) -> Bool {
+        var e = e
+        while let call = e as? Relay.Call, ["reshape", "squeeze", "expand_dims"].contains(call.opName) {
+            e = call.args[0]
+        }
+        return e.exprKind == .variable
+    }
+
+    /// The product of words for the element types of a call; nil for plain numbers.
+    private func dotProduct(_ call: Relay.Call) -> DotProduct? {
+        guard call.args.count == 2, let left = call.args[0].tensorType?.dtype,
+            let right = call.args[1].tensorType?.dtype
+        else { return nil }
+        return DotProduct.allCases.first {
+            $0.elements == (left: left, right: right) && $0.sumType == call.tensorType?.dtype
+        }
     }
 
     /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed
     /// on zeros and cut off.
     private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
         guard isConvertedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
-            let type = call.tensorType, type.dtype == .float32, let element = call.args[1].tensorType?.dtype,
-            element == .float32 || element == .bfloat16, call.args[0].tensorType?.dtype == element,
-            let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape,
+            let type = call.tensorType, let shape = type.staticShape,
+            let dataShape = call.args[0].tensorType?.staticShape,
             dataShape.count >= 1
         else { return nil }
         let n = weight[0]
         let k = weight[1]
         if n == 0 || k == 0 || shape.contains(0) { return nil }
-        let dot: DotProduct? = element == .bfloat16 ? .bf16 : nil
+        let dot = dotProduct(call)
+        guard
+            dot != nil
+                || (type.dtype == .float32 && call.args.allSatisfy { $0.tensorType?.dtype == .float32 })
+        else { return nil }
         let block = lanes
         let panels = (n + block - 1) / block
         var data = try plain(call.args[0])
