@@ -121,9 +121,13 @@ struct Microkernel {
                 best = .depthwise(
                     pixels: row.extent, inFlight: scheduler.inFlight, registers: scheduler.registers)
             } else {
+                // A word of a pixel goes to all lanes by an instruction and a register of its own; numbers are operands in
+                // memory.
+                let isWords = try sch.get(block).reads.first?.buffer.dtype == .uint32
                 best = .convolution(
-                    pixels: row.extent, chunks: axes[1].extent, registers: scheduler.registers,
-                    vectorBytes: last.extent * 4, wholeOnly: image.isEmpty)
+                    pixels: row.extent, chunks: axes[1].extent,
+                    registers: scheduler.registers - (isWords ? 1 : 0), vectorBytes: last.extent * 4,
+                    wholeOnly: image.isEmpty, multiplies: isWords ? scheduler.machine.fmaPorts : 1)
             }
             columnsFirst = best.columns > 1
             let channels = try scheduler.splitOff(axes[1], best.columns)
