@@ -133,8 +133,10 @@ let package = Package(
         tests("Relay", ["ApusArith"]),
 
         // MARK: RelayTransforms
-        room("RelayTransforms", ["ApusRelay", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
-        tests("RelayTransforms", ["ApusTIR", "ApusArith"]),
+        room(
+            "RelayTransforms",
+            ["ApusRelay", "ApusTIR", "ApusIR", "ApusNode", "ApusRuntime", "ApusSupport"]),
+        tests("RelayTransforms", ["ApusArith"]),
 
         // MARK: RelayBackend
         room(

@@ -98,7 +98,8 @@ public struct ModelCompiler: Sendable {
         // Weights beside the model may change without it.
         if try ONNXModel.usesExternalData(path) { return nil }
         hash.add(options.target.description)
-        hash.add("\(options.optLevel) \(options.name) \(options.disabledPasses.sorted())")
+        hash.add(
+            "\(options.optLevel) \(options.precision) \(options.name) \(options.disabledPasses.sorted())")
         for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) { hash.add("\(name)=\(shape)") }
         for (name, value) in constants.sorted(by: { $0.key < $1.key }) {
             hash.add("\(name):\(value.dtype)\(value.shape)")

@@ -33,6 +33,8 @@ func parseShape(_ text: String) throws -> [Int] {
     }
 }
 
+extension Precision: ExpressibleByArgument {}
+
 /// Options of everything that compiles.
 struct CompileArguments: ParsableArguments {
     @Option(
@@ -42,6 +44,13 @@ struct CompileArguments: ParsableArguments {
 
     @Option(name: .customLong("opt-level"), help: "0: as written … 3: everything.")
     var optLevel = 3
+
+    @Option(
+        help: """
+            In what matrix products and convolutions are computed: model (in the model's types) or bf16 (those of float32 \
+            take bfloat16 and sum in float32).
+            """)
+    var precision = Precision.model
 
     @Option(
         name: .customLong("shape"),
@@ -77,6 +86,7 @@ struct CompileArguments: ParsableArguments {
 
     func compiler() throws -> ModelCompiler {
         var options = CompileOptions(target: try CompileArguments.target(target), optLevel: optLevel)
+        options.precision = precision
         options.disabledPasses = Set(disabledPasses)
         var compiler = ModelCompiler(options: options, cache: noCache ? nil : CompileCache.standard)
         for s in shapes {

@@ -9,11 +9,20 @@ import ApusTIR
 import ApusTOPI
 import ApusTarget
 
+/// In what matrix products and convolutions are computed.
+public enum Precision: String, Sendable, CaseIterable {
+    /// In the element types of the model.
+    case model
+    /// Those of float32 take bfloat16 and sum in float32; weights are stored as bfloat16.
+    case bf16
+}
+
 /// How to compile a model.
 public struct CompileOptions: Sendable {
     public var target: Target
     /// 0: each operator a kernel, nothing moved … 3: everything.
     public var optLevel: Int
+    public var precision: Precision
     public var disabledPasses: Set<String>
     /// Observe every graph and loop pass.
     public var instruments: [any PassInstrument]
@@ -25,12 +34,13 @@ public struct CompileOptions: Sendable {
     public var progress: (@Sendable (String, Double) -> Void)?
 
     public init(
-        target: Target, optLevel: Int = 3, disabledPasses: Set<String> = [],
+        target: Target, optLevel: Int = 3, precision: Precision = .model, disabledPasses: Set<String> = [],
         instruments: [any PassInstrument] = [], verify: (@Sendable (IRModule) throws -> Void)? = nil,
         name: String = "main", progress: (@Sendable (String, Double) -> Void)? = nil
     ) {
         self.target = target
         self.optLevel = optLevel
+        self.precision = precision
         self.disabledPasses = disabledPasses
         self.instruments = instruments
         self.verify = verify
@@ -71,24 +81,25 @@ public struct CompiledModel: Sendable {
 /// The graph passes of a level, in order.
 ///
 /// - Parameter evaluate: evaluates closed subgraphs for `FoldConstant`.
-public func relayPipeline(target: Target, evaluate: @escaping ConstantEvaluator) -> Sequential {
+public func relayPipeline(
+    target: Target, precision: Precision = .model, evaluate: @escaping ConstantEvaluator
+) -> Sequential {
+    let lanes = max(4, target.machine.lanes(bits: 32))
     let fold = foldConstant(evaluate: evaluate)
     let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
-    return Sequential(
-        "RelayPipeline",
-        [
-            simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly,
-            eliminateCommonSubexpr,
-            deadCodeElimination, absorbTranspose,
-            alterOpLayout(lanes: max(4, target.machine.lanes(bits: 32))) { question in
-                TOPI.winogradTile(
-                    batch: question.batch, inChannels: question.inChannels, outChannels: question.outChannels,
-                    height: question.height, width: question.width, machine: target.machine)
-            }, fold, flattenRows,
-            eliminateCommonSubexpr,
-            fuseOps,
-            lowerTE(target),
-        ])
+    var passes: [any Pass] = [
+        simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly, eliminateCommonSubexpr,
+        deadCodeElimination, absorbTranspose, narrowProducts,
+    ]
+    if precision == .bf16 { passes.append(toMixedPrecision(lanes: lanes)) }
+    let layout = alterOpLayout(lanes: lanes) { question in
+        TOPI.winogradTile(
+            batch: question.batch, inChannels: question.inChannels, outChannels: question.outChannels,
+            height: question.height, width: question.width, machine: target.machine)
+    }
+    passes += [layout, fold, flattenRows, eliminateCommonSubexpr]
+    if precision == .bf16 { passes.append(repeatWidening) }
+    return Sequential("RelayPipeline", passes + [fuseOps, lowerTE(target)])
 }
 
 /// Compiles the function `main` of a module.
@@ -103,7 +114,9 @@ private func compileOnLargeStack(_ module: IRModule, _ options: CompileOptions) 
     let context = options.context
     options.progress?("graph passes", 0)
     let evaluate = constantEvaluator(target: options.target)
-    let lowered = try relayPipeline(target: options.target, evaluate: evaluate).run(module, context)
+    let lowered = try relayPipeline(
+        target: options.target, precision: options.precision, evaluate: evaluate
+    ).run(module, context)
     guard let main = try lowered.function("main") as? Relay.Function else {
         throw ApusError("BACKEND008", "`main` must be a graph function")
     }
@@ -114,7 +127,11 @@ private func compileOnLargeStack(_ module: IRModule, _ options: CompileOptions) 
         outputNames: main.attrs.strings("output_names") ?? [])
     let executable = try Executable(plan: plan, constants: planner.constantData)
     options.progress?("loop passes", 0.5)
-    let kernels = try lowerKernels(plan.kernelNames, lowered, context)
+    let kernels = try lowerKernels(plan.kernelNames, lowered, context).map {
+        guard options.precision == .bf16 else { return $0 }
+        let attrs = $0.function.attrs.setting(flushesSubnormals, .bool(true))
+        return (name: $0.name, function: $0.function.with(attrs: Optional(attrs)))
+    }
     options.progress?("code generation", 0.6)
     return CompiledModel(executable: executable, kernels: kernels, target: options.target)
 }

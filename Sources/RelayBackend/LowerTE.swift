@@ -1,6 +1,7 @@
 import ApusIR
 import ApusNode
 import ApusRelay
+import ApusRelayTransforms
 import ApusRuntime
 import ApusSupport
 import ApusTE
@@ -78,14 +79,14 @@ func kernelName(_ primitive: Relay.Function) -> String {
     return full.count <= 80 ? full : String(full.prefix(72)) + "_and_more"
 }
 
-/// Whether a primitive function only reinterprets its one argument's elements in another shape.
+/// Whether a primitive function only reinterprets its one argument's memory in another shape, or as words.
 func isViewOnly(_ primitive: Relay.Function) -> Bool {
     guard primitive.params.count == 1 else { return false }
     var e = primitive.body
     while let call = e as? Relay.Call {
-        guard let op = call.op as? Op, ["reshape", "squeeze", "expand_dims"].contains(op.name) else {
-            return false
-        }
+        guard let op = call.op as? Op,
+            ["reshape", "squeeze", "expand_dims"].contains(op.name) || isWordView(call)
+        else { return false }
         e = call.args[0]
     }
     return e === primitive.params[0]

@@ -5,6 +5,7 @@ import ApusRelayTransforms
 import ApusRuntime
 import ApusSupport
 import ApusTE
+import ApusTIR
 import ApusTOPI
 import ApusTarget
 
@@ -84,7 +85,8 @@ public enum OpStrategies {
                     padding: attrs.ints("padding") ?? [0, 0, 0, 0],
                     dilation: attrs.ints("dilation") ?? [1, 1],
                     groups: attrs.int("groups") ?? 1,
-                    inChannels: attrs.int("in_channels").flatMap { $0 > 0 ? $0 : nil })
+                    inChannels: attrs.int("in_channels").flatMap { $0 > 0 ? $0 : nil },
+                    dot: DotProduct(rawValue: attrs.string("dot") ?? ""), outDType: attrs.dtype("out_dtype"))
             ]
         }
         Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))
@@ -104,6 +106,17 @@ public enum OpStrategies {
         }
         Op.find("nn.contrib_conv2d_winograd_weight_transform")?.setting(
             opStrategyKey, OpStrategy([winogradWeight]))
+        let words = OpImplementation("nn.contrib_matmul_words.cpu") { attrs, inputs, _, target in
+            guard inputs.count == 2, let dot = DotProduct(rawValue: attrs.string("dot") ?? "") else {
+                throw ApusError("BACKEND009", "a product of words has two operands and a kind")
+            }
+            return [
+                try TOPI.matmulPanels(
+                    inputs[0], inputs[1], transposeA: false, transposeB: attrs.bool("transpose_b") ?? false,
+                    lanes: target.machine.lanes(bits: 32), dot: dot)
+            ]
+        }
+        Op.find("nn.contrib_matmul_words")?.setting(opStrategyKey, OpStrategy([words]))
         for name in ["nn.matmul", "nn.batch_matmul"] {
             let panels = OpImplementation("\(name).panels.cpu", priority: 20, applies: repackPays) {
                 attrs, inputs, _, target in

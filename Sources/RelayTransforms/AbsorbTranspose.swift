@@ -15,7 +15,7 @@ public let absorbTranspose = FunctionPass<Relay.Function>(
         switch op.name {
         case "nn.dense":
             // The weight of a dense layer is transposed already: twice is not at all.
-            guard let source = transposed(call.args[1]), call.args[0].tensorType?.shape.count == 2 else {
+            guard let source = try transposed(call.args[1]), call.args[0].tensorType?.shape.count == 2 else {
                 return node
             }
             var attrs = Attrs(["transpose_a": false, "transpose_b": false])
@@ -26,10 +26,11 @@ public let absorbTranspose = FunctionPass<Relay.Function>(
             var args = call.args
             var attrs = call.attrs
             for (i, key) in ["transpose_a", "transpose_b"].enumerated() {
-                guard let source = transposed(args[i]) else { continue }
+                guard let source = try transposed(args[i]) else { continue }
                 args[i] = source
                 attrs = attrs.setting(key, .bool(!(attrs.bool(key) ?? false)))
             }
+            if let product = try rowTimesTransposed(args, attrs, call) { return product }
             if zip(args, call.args).allSatisfy({ $0 === $1 }) { return node }
             return try Relay.Call(op, args, attrs, span: call.span)
         default: return node
@@ -43,8 +44,32 @@ private func matmul() throws -> Op {
     return op
 }
 
+/// One row times a matrix that is given transposed: a sum along each of its rows, as they lie in memory. In the order of a
+/// matrix product they would have to be transposed first, and read once.
+private func rowTimesTransposed(_ args: [RelayExpr], _ attrs: Attrs, _ call: Relay.Call) throws -> RelayExpr?
+{
+    guard attrs.bool("transpose_b") ?? false, !(attrs.bool("transpose_a") ?? false),
+        !isRearrangedConstant(args[1]),
+        let shape = call.tensorType?.staticShape, shape[shape.count - 2] == 1, !shape.contains(0),
+        let depth = args[0].tensorType?.staticShape?.last, depth > 0,
+        args.allSatisfy({ $0.tensorType?.dtype == .float32 }), call.tensorType?.dtype == .float32
+    else { return nil }
+    let products = try Relay.call("multiply", [args[1], args[0]])
+    let sums = try Relay.call("sum", [products], ["axis": .ints([-1]), "keepdims": false])
+    return try Relay.call("reshape", [sums], ["newshape": .ints(shape)])
+}
+
 /// What `e` transposes in its last two axes and nothing else; nil where it is no such call, or of a constant.
-private func transposed(_ e: RelayExpr) -> RelayExpr? {
+///
+/// A reshape behind the transposition that keeps these axes goes before it.
+private func transposed(_ e: RelayExpr) throws -> RelayExpr? {
+    if let call = e as? Relay.Call, call.opName == "reshape", let shape = call.tensorType?.staticShape,
+        let before = call.args[0].tensorType?.staticShape, shape.count >= 2, before.count >= 2,
+        Array(shape.suffix(2)) == Array(before.suffix(2)), let source = try transposed(call.args[0])
+    {
+        let swapped = Array(shape.dropLast(2)) + [shape[shape.count - 1], shape[shape.count - 2]]
+        return try Relay.call("reshape", [source], ["newshape": .ints(swapped)])
+    }
     guard let call = e as? Relay.Call, let op = call.op as? Op, op.name == "transpose", call.args.count == 1,
         !isRearrangedConstant(call.args[0]), let rank = call.args[0].tensorType?.shape.count, rank >= 2
     else { return nil }

@@ -3,6 +3,7 @@ import ApusNode
 import ApusRelay
 import ApusRuntime
 import ApusSupport
+import ApusTIR
 
 /// Chooses layouts that vector units like: convolutions take and give channels in blocks of one vector
 /// (`NCHW` → `NCHW{c}c`), dense layers take weights packed `[N/c][K][c]`. The blocked layout flows through what lies
@@ -71,6 +72,9 @@ private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
 private func roundedUp(_ n: Int, _ block: Int) -> Int { (n + block - 1) / block * block }
 
 private struct LayoutRewriter {
+    /// Of values that are kept in blocks.
+    static let elements: Set<DataType> = [.float32, .bfloat16, .int32, .uint8, .int8]
+
     let block: Int
     /// 32-bit floats in a vector.
     let lanes: Int
@@ -94,9 +98,7 @@ private struct LayoutRewriter {
             if node.exprKind == .tuple { continue }
             if let call = node as? Relay.Call, let op = call.op as? Op, let new = try blockedCall(call, op) {
                 blockedForm[ObjectIdentifier(node)] = new
-            } else if let call = node as? Relay.Call, let op = call.op as? Op, op.name == "nn.dense",
-                let new = try packedDense(call)
-            {
+            } else if let call = node as? Relay.Call, let new = try packedProduct(call) {
                 plainForm[ObjectIdentifier(node)] = new
             } else {
                 var children: [ObjectIdentifier: RelayExpr] = [:]
@@ -188,7 +190,9 @@ private struct LayoutRewriter {
     /// The call on blocked operands, or nil where it stays plain.
     private mutating func blockedCall(_ call: Relay.Call, _ op: Op) throws -> RelayExpr? {
         if op.name == "concatenate" { return try concatenation(call, op) }
-        guard canBlock(call), call.tensorType?.dtype == .float32 else { return nil }
+        guard canBlock(call), let type = call.tensorType?.dtype, LayoutRewriter.elements.contains(type) else {
+            return nil
+        }
         switch op.name {
         case "nn.conv2d": return try convolution(call)
         case "nn.max_pool2d", "nn.avg_pool2d", "nn.global_max_pool2d", "nn.global_avg_pool2d":
@@ -208,6 +212,14 @@ private struct LayoutRewriter {
                 "reshape", [try padded(try plain(call.args[1]), [0: block])],
                 ["newshape": .ints([roundedUp(shape[0], block) / block, 1, 1, block])])
             return try Relay.call("add", [try blocked(call.args[0]), bias])
+        case "nn.pad":
+            // Around the image only, with one value.
+            guard isBlocked(call.args[0]), let widths = call.attrs.ints("pad_width"), widths.count == 8,
+                widths.prefix(4).allSatisfy({ $0 == 0 }), call.attrs.string("pad_mode") == "constant"
+            else { return nil }
+            return try Relay.Call(
+                op, [try blocked(call.args[0]), try plain(call.args[1])],
+                call.attrs.setting("pad_width", .ints(widths + [0, 0])), span: call.span)
         default:
             guard let pattern = op[Relay.opPattern], pattern <= .broadcast,
                 call.args.contains(where: { isBlocked($0) })
@@ -264,20 +276,34 @@ private struct LayoutRewriter {
     private mutating func convolution(_ call: Relay.Call) throws -> RelayExpr? {
         let attrs = call.attrs
         guard attrs.string("data_layout") == "NCHW", attrs.string("kernel_layout") == "OIHW",
-            call.args[1].exprKind == .constant, let weight = call.args[1].tensorType?.staticShape,
+            isConvertedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
             call.tensorType?.staticShape != nil,
             let channels = call.args[0].tensorType?.shape[1].asInt, weight.count == 4,
-            call.args[1].tensorType?.dtype == .float32
+            let left = call.args[0].tensorType?.dtype, let right = call.args[1].tensorType?.dtype,
+            let result = call.tensorType?.dtype
         else { return nil }
         let groups = attrs.int("groups") ?? 1
         let depthwise = groups > 1 && groups == channels && weight[0] == channels
-        let data: RelayExpr
+        let dot = depthwise ? nil : dotProduct(call)
+        // Plain numbers are multiplied in the type of the result.
+        let plainNumbers = left == right && (left == result || left == .bfloat16)
+        guard dot != nil || plainNumbers, LayoutRewriter.elements.contains(left) else { return nil }
+        var data: RelayExpr
         // Channels of the data that a block of the weight belongs to, and channels read.
         var inner = 1
         var read = 0
         if depthwise {
             data = try blocked(call.args[0])
-        } else if groups == 1 && channels % block != 0 && !isBlocked(call.args[0]) {
+        } else if let dot, groups == 1, channels < block, !isBlocked(call.args[0]) {
+            // The first layer of most networks: its few channels fill one word or two.
+            inner = roundedUp(channels, dot.perWord)
+            data = try transform(
+                try padded(try plain(call.args[0]), [1: inner]), from: "NCHW", to: "NCHW\(inner)c")
+        } else if let dot, groups == 1, channels % dot.perWord != 0 {
+            // Surplus lanes may hold anything, and would share a word with a channel that is read.
+            data = try blocks(of: try plain(call.args[0]))
+            inner = block
+        } else if dot == nil && groups == 1 && channels % block != 0 && !isBlocked(call.args[0]) {
             // The first layer of most networks: three channels are read as they lie.
             data = try plain(call.args[0])
         } else if groups == 1 || (weight[1] % block == 0 && (weight[0] / groups) % block == 0) {
@@ -287,11 +313,18 @@ private struct LayoutRewriter {
         } else {
             return nil
         }
-        if inner == block, read == 0, groups == 1, let tile = winogradTile(for: call, weight) {
+        if dot == nil, left == .float32, inner == block, read == 0, groups == 1,
+            let tile = winogradTile(for: call, weight)
+        {
             return try winograd(call, data, weight, tile)
         }
         let filled = try padded(try plain(call.args[1]), [0: block, 1: inner])
-        let packed = try transform(filled, from: "OIHW", to: "OIHW\(inner)i\(block)o")
+        var packed = try transform(filled, from: "OIHW", to: "OIHW\(inner)i\(block)o")
+        if let dot {
+            packed = try words(packed, axis: 4)
+            data = try words(data, axis: 4)
+            read /= dot.perWord
+        }
         var settings = Attrs([
             "strides": attrs["strides"] ?? .ints([1, 1]),
             "padding": attrs["padding"] ?? .ints([0, 0, 0, 0]),
@@ -299,6 +332,11 @@ private struct LayoutRewriter {
             "groups": .int(depthwise ? roundedUp(groups, block) : groups),
         ])
         if read > 0 { settings = settings.setting("in_channels", .int(read)) }
+        if let dot {
+            settings = settings.setting("dot", .string(dot.rawValue))
+        } else if left != result {
+            settings = settings.setting("out_dtype", .dtype(result))
+        }
         return try Relay.call("nn.contrib_conv2d_NCHWc", [data, packed], attrs: settings)
     }
 
@@ -331,28 +369,89 @@ private struct LayoutRewriter {
             ["tile_size": .int(tile), "padding": call.attrs["padding"] ?? .ints([0, 0, 0, 0])])
     }
 
+    // MARK: Matrix products
+
+    /// A matrix product in the form that vector units like, or nil where it stays.
+    private mutating func packedProduct(_ call: Relay.Call) throws -> RelayExpr? {
+        switch call.opName {
+        case "nn.dense": return try packedDense(call)
+        case "nn.matmul", "nn.batch_matmul":
+            // Narrow operands are taken in words of several steps of the reduction.
+            guard let dot = dotProduct(call), call.tensorType?.staticShape != nil,
+                !(call.attrs.bool("transpose_a") ?? false),
+                call.args.allSatisfy({ $0.tensorType?.staticShape?.contains(0) == false })
+            else { return nil }
+            let transposed = call.attrs.bool("transpose_b") ?? false
+            let a = try words(try plain(call.args[0]))
+            let b = try plain(call.args[1])
+            return try Relay.call(
+                "nn.contrib_matmul_words", [a, transposed ? try words(b) : b],
+                ["transpose_b": .bool(transposed), "dot": .string(dot.rawValue)])
+        default: return nil
+        }
+    }
+
+    /// Elements along an axis (the last where none is given) in words. Along the last one they are words already once they
+    /// fill them.
+    private func words(_ e: RelayExpr, axis: Int? = nil) throws -> RelayExpr {
+        guard let type = e.tensorType else { return e }
+        let last = type.rank - 1
+        var whole = e
+        if axis ?? last == last {
+            whole = try padded(e, [last: 4 / max(1, type.dtype.byteCount)])
+            // A caller's memory is aligned for its elements only: not for words.
+            if whole === e, isParameter(e) { whole = try Relay.call("copy", [e]) }
+        }
+        return try Relay.call("nn.contrib_words", [whole], ["axis": .int(axis ?? last)])
+    }
+
+    /// Whether a value lies in a parameter's memory.
+    private func isParameter(_ e: RelayExpr) -> Bool {
+        var e = e
+        while let call = e as? Relay.Call, ["reshape", "squeeze", "expand_dims"].contains(call.opName) {
+            e = call.args[0]
+        }
+        return e.exprKind == .variable
+    }
+
+    /// The product of words for the element types of a call; nil for plain numbers.
+    private func dotProduct(_ call: Relay.Call) -> DotProduct? {
+        guard call.args.count == 2, let left = call.args[0].tensorType?.dtype,
+            let right = call.args[1].tensorType?.dtype
+        else { return nil }
+        return DotProduct.allCases.first {
+            $0.elements == (left: left, right: right) && $0.sumType == call.tensorType?.dtype
+        }
+    }
+
     /// A dense layer of constant weight with its weight in panels of one vector of outputs; the last panel are computed
     /// on zeros and cut off.
     private mutating func packedDense(_ call: Relay.Call) throws -> RelayExpr? {
-        guard isRearrangedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
-            let type = call.tensorType, type.dtype == .float32, call.args[1].tensorType?.dtype == .float32,
-            let shape = type.staticShape, let dataShape = call.args[0].tensorType?.staticShape,
+        guard isConvertedConstant(call.args[1]), let weight = call.args[1].tensorType?.staticShape,
+            let type = call.tensorType, let shape = type.staticShape,
+            let dataShape = call.args[0].tensorType?.staticShape,
             dataShape.count >= 1
         else { return nil }
         let n = weight[0]
         let k = weight[1]
         if n == 0 || k == 0 || shape.contains(0) { return nil }
+        let dot = dotProduct(call)
+        guard
+            dot != nil
+                || (type.dtype == .float32 && call.args.allSatisfy { $0.tensorType?.dtype == .float32 })
+        else { return nil }
         let block = lanes
         let panels = (n + block - 1) / block
-        var w = try plain(call.args[1])
-        if panels * block != n {
-            w = try Relay.call(
-                "nn.pad", [w, try Relay.scalar(0, .float32)],
-                ["pad_width": .ints([0, panels * block - n, 0, 0]), "pad_mode": "constant"])
+        var data = try plain(call.args[0])
+        var w = try padded(try plain(call.args[1]), [0: block])
+        if dot != nil {
+            data = try words(data)
+            w = try words(w)
         }
         w = try transform(w, from: "NK", to: "NK\(block)n")
         let all = try Relay.call(
-            "nn.contrib_dense_pack", [try plain(call.args[0]), w], ["units": .int(panels * block)])
+            "nn.contrib_dense_pack", [data, w],
+            ["units": .int(panels * block), "dot": .string(dot?.rawValue ?? "")])
         if panels * block == n { return all }
         // Whole vectors are computed and the rest is cut off: a tail in the kernel would cost more.
         return try Relay.call(

@@ -82,6 +82,10 @@ private struct RowFlattener {
             guard let data = rows(call.args[0]) else { return nil }
             return try Relay.Call(
                 op, [try flat(call.args[0], data), try own(call.args[1])], call.attrs, span: call.span)
+        case "nn.contrib_words":
+            guard isFlat(call.args[0]), let data = rows(call.args[0]), isWordView(call) else { return nil }
+            return try Relay.Call(
+                op, [try flat(call.args[0], data)], call.attrs.setting("axis", .int(-1)), span: call.span)
         case "nn.softmax", "nn.layer_norm":
             let axis = call.attrs.int("axis") ?? -1
             guard isFlat(call.args[0]), axis == -1 || axis == shape.count - 1,

@@ -56,6 +56,8 @@ private struct FusionGraph {
         switch node.exprKind {
         case .call:
             guard let call = node as? Relay.Call, let op = call.op as? Op else { return .opaque }
+            // What is memory seen in another way needs no kernel.
+            if isWordView(call) { return .opaque }
             // A dynamic shape is only known at run time: leave such calls alone.
             return op[Relay.opPattern] ?? .opaque
         case .tuple: return .tuple
@@ -148,8 +150,13 @@ private struct FusionGrouping {
                 if allPaths(i, target, allow: { pattern, _ in pattern <= .broadcast }) { commit(i, target) }
             case .elemWise, .broadcast:
                 guard edge <= .injective || edge == .commReduce else { continue }
+                // What an anchor's tail reads besides the anchor may be computed there, element by element.
+                let joinsTail =
+                    groupPattern[root] == .elemWise && graph.patterns[target] <= .broadcast
+                    && sameElements(i, target)
                 let allowed: (OpPattern, Bool) -> Bool = { pattern, isSink in
-                    pattern <= .injective || (isSink && (pattern == .commReduce))
+                    pattern <= .injective
+                        || (isSink && (pattern == .commReduce || (joinsTail && pattern == .outEWiseFusable)))
                 }
                 if allPaths(i, target, allow: allowed) { commit(i, target) }
             case .injective, .tuple:

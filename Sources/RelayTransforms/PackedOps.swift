@@ -3,6 +3,16 @@ import ApusNode
 import ApusRelay
 import ApusRuntime
 import ApusSupport
+import ApusTIR
+
+/// Whether a call takes elements for words that are words in memory already: along the last axis, without a rest.
+public func isWordView(_ call: Relay.Call) -> Bool {
+    guard (call.op as? Op)?.name == "nn.contrib_words", let type = call.args.first?.tensorType,
+        let last = type.staticShape?.last
+    else { return false }
+    let axis = call.attrs.int("axis") ?? -1
+    return (axis == -1 || axis == type.rank - 1) && last % (32 / max(8, Int(type.dtype.bits))) == 0
+}
 
 /// Operators that only `AlterOpLayout` makes.
 public enum PackedOps {
@@ -21,6 +31,9 @@ public enum PackedOps {
                 AttrField(
                     "in_channels", .int, default: 0, in: 0...(1 << 30),
                     doc: "channels of blocked data that are real; 0 = all. Those behind them are not read"),
+                AttrField(
+                    "out_dtype", .dtype, default: AttrValue.none, doc: "of the result; None = that of data"),
+                dotField,
             ]
         )
         .setting(Relay.typeRelation, convType)
@@ -47,6 +60,26 @@ public enum PackedOps {
             ]
         )
         .setting(Relay.typeRelation, winogradType)
+        .setting(Relay.opPattern, OpPattern.outEWiseFusable)
+        Op.register(
+            "nn.contrib_words",
+            doc:
+                "elements of 8 or 16 bits along an axis side by side in words of 32 bits, the last filled up with zeros",
+            args: ["data"], attrs: [AttrField("axis", .int, default: -1, in: -64...63, doc: "the axis")]
+        )
+        .setting(Relay.typeRelation, wordsType)
+        .setting(Relay.opPattern, OpPattern.injective)
+        Op.register(
+            "nn.contrib_matmul_words",
+            doc:
+                "a [..., M, K] times b [..., K, N], a being words of several elements along K, b words or elements",
+            args: ["a", "b"],
+            attrs: [
+                AttrField("transpose_b", .bool, default: false, doc: "whether b is given transposed"),
+                dotField,
+            ]
+        )
+        .setting(Relay.typeRelation, matmulType)
         .setting(Relay.opPattern, OpPattern.outEWiseFusable)
     }
 
@@ -89,6 +122,56 @@ public enum PackedOps {
             [data.shape[0], weight.shape[2], IntImm(height), IntImm(width), weight.shape[4]], data.dtype)
     }
 
+    private static let wordsType: Relay.TypeRelation = { types, attrs in
+        guard types.count == 1, let data = types[0] as? TensorType, [8, 16].contains(data.dtype.bits),
+            let shape = data.staticShape
+        else {
+            throw ApusError(
+                "RELAY202", "nn.contrib_words: the operand", expected: "a static tensor of 8 or 16 bits",
+                actual: "\(types)")
+        }
+        let axis = attrs.int("axis") ?? -1
+        let a = axis < 0 ? axis + shape.count : axis
+        guard shape.indices.contains(a) else {
+            throw ApusError(
+                "RELAY202", "nn.contrib_words: the axis", expected: "one of \(shape.count)", actual: "\(axis)"
+            )
+        }
+        let perWord = 32 / Int(data.dtype.bits)
+        var result = data.shape
+        result[a] = IntImm(shape[a] / perWord + (shape[a] % perWord == 0 ? 0 : 1))
+        return TensorType(result, .uint32)
+    }
+
+    private static let matmulType: Relay.TypeRelation = { types, attrs in
+        func fail(_ what: String, _ expected: String) -> ApusError {
+            ApusError(
+                "RELAY202", "nn.contrib_matmul_words: \(what)", expected: expected, actual: "\(types)")
+        }
+        guard types.count == 2, let a = types[0] as? TensorType, let b = types[1] as? TensorType,
+            let left = a.staticShape, let right = b.staticShape, left.count == right.count,
+            (2...3).contains(left.count)
+        else { throw fail("the operands", "two static matrices or stacks of them") }
+        guard let dot = DotProduct(rawValue: attrs.string("dot") ?? ""), a.dtype == .uint32,
+            b.dtype == .uint32 || b.dtype == dot.elements.right
+        else { throw fail("the element types", "words, and words or elements of a product `dot`") }
+        let rank = left.count
+        let transposed = attrs.bool("transpose_b") ?? false
+        let perStep = b.dtype == .uint32 ? 1 : dot.perWord
+        let depth = right[transposed ? rank - 1 : rank - 2]
+        guard left[rank - 1] == depth / perStep + (depth % perStep == 0 ? 0 : 1) else {
+            throw fail("the common extent", "\(left[rank - 1]) steps")
+        }
+        var shape = [a.shape[rank - 2], b.shape[transposed ? rank - 2 : rank - 1]]
+        if rank == 3 {
+            guard left[0] == right[0] || left[0] == 1 || right[0] == 1 else {
+                throw fail("the stacks", "as many matrices, or one")
+            }
+            shape.insert(IntImm(left[0] == 1 ? right[0] : left[0]), at: 0)
+        }
+        return TensorType(shape, dot.sumType)
+    }
+
     private static let convType: Relay.TypeRelation = { types, attrs in
         func fail(_ what: String, _ expected: String, _ actual: String) -> ApusError {
             ApusError(
@@ -116,6 +199,12 @@ public enum PackedOps {
             dims.append(IntImm((padded - window) / strides[i] + 1))
         }
         dims.append(IntImm(shape[5]))
-        return TensorType(dims, data.dtype)
+        if let dot = DotProduct(rawValue: attrs.string("dot") ?? "") {
+            guard data.dtype == .uint32, weight.dtype == .uint32 else {
+                throw fail("element types", "words of the product \(dot.rawValue)", "\(data), \(weight)")
+            }
+            return TensorType(dims, dot.sumType)
+        }
+        return TensorType(dims, attrs.dtype("out_dtype") ?? data.dtype)
     }
 }

@@ -434,6 +434,7 @@ extension TIRCompiler {
             }
         }
         if let known = try structCall(name, c) { return known }
+        if let dot = DotProduct(intrinsic: name) { return try expr(dot.expanded(try arg(0), try arg(1))) }
         switch name {
         case "fma": return try fma(c, try expr(try arg(0)), try expr(try arg(1)), try expr(try arg(2)))
         case "if_then_else":

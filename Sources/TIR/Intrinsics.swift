@@ -93,6 +93,7 @@ public enum Intrinsics {
         for n in predicates { lanes(n, 1, "whether a floating value \(n)") }
         for b in bitwise { lanes(b.name, b.arity, "\(b.name) of integers") }
         lanes("fma", 3, "a * b + c in one rounding")
+        for d in DotProduct.allCases { lanes(d.intrinsic, 2, d.summary) }
         lanes("likely", 1, "its argument, expected to be true", .exprAnnotation)
         lanes("reinterpret", 1, "the same bits as another type of the same size")
         lanes("abs", 1, "absolute value of an integer; wraps for the smallest")

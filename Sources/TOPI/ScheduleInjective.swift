@@ -202,7 +202,12 @@ extension TOPI {
     static func vectorWidth(_ block: Block, _ options: CPUScheduleOptions) -> Int {
         var bits = 8
         for r in block.writes + block.reads { bits = max(bits, Int(r.buffer.dtype.bits)) }
-        return max(2, options.lanes * 32 / bits)
+        var width = max(2, options.lanes * 32 / bits)
+        // A last axis made for vectors of 32-bit elements takes as many narrow ones.
+        if let last = block.iterVars.last?.dom.extent.asInt, last > 0 {
+            while width > options.lanes, last % width != 0 { width /= 2 }
+        }
+        return width
     }
 
     static func product(_ extents: [Int?]) -> Int? {

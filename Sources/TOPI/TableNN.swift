@@ -79,9 +79,10 @@ extension TOPI {
             [
                 try densePack(
                     try operand(x, 0), try operand(x, 1), units: a.int("units"),
-                    outDType: a.dtype("out_dtype"))
+                    outDType: a.dtype("out_dtype"), dot: DotProduct(rawValue: a.string("dot") ?? ""))
             ]
         }
+        t["nn.contrib_words"] = { a, x, _ in [try words(try operand(x, 0), axis: a.int("axis") ?? -1)] }
         t["nn.matmul"] = { a, x, _ in
             [
                 try matmul(

@@ -102,7 +102,8 @@ struct ObjectJob: Sendable {
     func generate(_ target: Target) throws -> CodeGenLLVM {
         // The name is part of the file: it must not tell where or when it was made.
         let generator = try CodeGenLLVM(
-            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasHalf, definesAPI: index == 0)
+            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasHalf, dots: target.dotProducts,
+            definesAPI: index == 0)
         for k in kernels { try within("kernel: \(k.name)") { try generator.add(k.name, k.function) } }
         return generator
     }

@@ -76,6 +76,19 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
         try expectAgreement(Relay.Function([x], try Relay.call("clip", [y], ["a_min": 0.0, "a_max": 6.0])))
     }
 
+    /// A row times a matrix given transposed, as decoding with a cache has it.
+    @Test(arguments: [(3, 17, 64), (1, 5, 7), (12, 257, 64)])
+    func rowTimesTransposed(_ size: (Int, Int, Int)) throws {
+        let (b, n, k) = size
+        let q = Relay.Var("q", shape: [b, 1, k])
+        let keys = Relay.Var("keys", shape: [1, b, n, k])
+        let turned = try Relay.call("transpose", [keys], ["axes": .ints([0, 1, 3, 2])])
+        let flat = try Relay.call("reshape", [turned], ["newshape": .ints([b, k, n])])
+        let scores = try Relay.call("nn.batch_matmul", [q, flat], ["transpose_b": false])
+        let scaled = try Relay.call("multiply", [scores, try Relay.scalar(0.125, .float32)])
+        try expectAgreement(Relay.Function([q, keys], try Relay.call("nn.softmax", [scaled], ["axis": -1])))
+    }
+
     @Test func residualBlockWithPooling() throws {
         let x = Relay.Var("x", shape: [1, 16, 12, 12])
         func conv(_ e: RelayExpr, _ seed: UInt64) throws -> RelayExpr {

@@ -36,6 +36,22 @@ import Testing
             """)
     }
 
+    /// Decoding with a cache: a row times what was kept of earlier rows.
+    @Test func aRowTimesATransposedMatrix() throws {
+        try expectPass(
+            absorbTranspose,
+            """
+            def @main(%a: Tensor[(6, 1, 8), float32], %b: Tensor[(2, 3, 7, 8), float32]) {
+              nn.batch_matmul(%a, reshape(transpose(%b, axes=[0, 1, 3, 2]), newshape=[6, 8, 7]), transpose_b=False)
+            }
+            """,
+            """
+            def @main(%a: Tensor[(6, 1, 8), float32], %b: Tensor[(2, 3, 7, 8), float32]) {
+              reshape(sum(multiply(reshape(%b, newshape=[6, 7, 8]), %a), axis=[-1], keepdims=False), newshape=[6, 1, 7])
+            }
+            """)
+    }
+
     @Test(arguments: [
         // Other axes move too.
         """

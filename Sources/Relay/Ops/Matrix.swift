@@ -6,6 +6,11 @@ import ApusTIR
 
 // Matrix products.
 
+/// The attribute of operators whose operands may be words of several narrow elements each.
+public let dotField = AttrField(
+    "dot", .string, default: "", oneOf: [""] + DotProduct.allCases.map(\.rawValue),
+    doc: "the product of two words, where the operands are words of several elements; empty = plain numbers")
+
 extension Ops {
     static func registerMatrix() {
         let outType = AttrField(
@@ -31,12 +36,21 @@ extension Ops {
             "nn.contrib_dense_pack",
             "data [..., K] times packed weight [N / 16][K][16], the last piece padded",
             ["data", "weight"],
-            attrs: [AttrField("units", .int, in: Limit.positive, doc: "N, before padding"), outType],
+            attrs: [
+                AttrField("units", .int, in: Limit.positive, doc: "N, before padding"), outType, dotField,
+            ],
             pattern: .outEWiseFusable
         ) { c in
             let x = try c.tensor(0, .numeric, rank: 1...64)
             let w = try c.tensor(1, .numeric, rank: 3...3)
-            let type = try productType(c, x, w)
+            let type: DataType
+            if let dot = DotProduct(rawValue: c.attrs.string("dot") ?? "") {
+                try c.require(x, operand: 0, dtype: .uint32, as: "words")
+                try c.require(w, operand: 1, dtype: .uint32, as: "words")
+                type = dot.sumType
+            } else {
+                type = try productType(c, x, w)
+            }
             let units = c.attrs.int("units") ?? 1
             let piece = try c.known(w.shape[2], "the size of a piece", operand: 1)
             guard piece >= 1 else {

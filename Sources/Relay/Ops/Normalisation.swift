@@ -23,13 +23,13 @@ extension Ops {
         ] {
             define(
                 name, doc, ["data"], attrs: [AttrField("axis", .int, default: -1, doc: "the axis")],
-                pattern: .opaque, axisRank: { c in try c.tensor(0, .float).rank }
+                pattern: .outEWiseFusable, axisRank: { c in try c.tensor(0, .float).rank }
             ) { c in try c.tensor(0, .float, rank: 1...64) }
         }
 
         define(
             "nn.layer_norm", "(x - mean) / sqrt(var + epsilon) * gamma + beta along one axis",
-            ["data", "gamma", "beta"], attrs: affineAttrs(axis: -1), pattern: .opaque,
+            ["data", "gamma", "beta"], attrs: affineAttrs(axis: -1), pattern: .outEWiseFusable,
             axisRank: { c in try c.tensor(0, .float).rank }
         ) { c in
             let x = try c.tensor(0, .float, rank: 1...64)

@@ -28,10 +28,12 @@ extension TOPI {
     ///   - padding: top, left, bottom, right.
     ///   - inChannels: the channels of blocked `data` that are real, where its last block is not full; those behind
     ///     them are never read, so that they may hold anything.
+    ///   - dot: where channels are words of several narrow ones, their product.
+    ///   - outDType: of the result; nil = that of the data.
     /// - Returns: `[N][O/o][OH][OW][o]`.
     public static func conv2dNCHWc(
         _ data: Tensor, _ weight: Tensor, strides: [Int], padding: [Int], dilation: [Int], groups: Int,
-        inChannels: Int? = nil
+        inChannels: Int? = nil, dot: DotProduct? = nil, outDType: DataType? = nil
     ) throws -> Tensor {
         guard let w = weight.staticShape, w.count == 6, let inH = data.shape[2].asInt,
             let inW = data.shape[3].asInt,
@@ -47,6 +49,10 @@ extension TOPI {
         let kh = reduceAxis(w[2], name: "kh")
         let kw = reduceAxis(w[3], name: "kw")
         let attrs = Attrs(["strides": .ints(strides)])
+        let sumType = outDType ?? data.dtype
+        func term(_ x: PrimExpr, _ w: PrimExpr) -> PrimExpr {
+            dot.map { $0(x, w) } ?? asType(sumType, x) * asType(sumType, w)
+        }
         func row(_ y: PrimExpr) -> PrimExpr { y * strides[0] + kh.variable * dilation[0] }
         func column(_ x: PrimExpr) -> PrimExpr { x * strides[1] + kw.variable * dilation[1] }
         if depthwise {
@@ -61,7 +67,7 @@ extension TOPI {
                         intrinsic("likely", .bool, [conjunction(inside)]), value, const(0, data.dtype))
                 }
                 return reduceSum(
-                    value * weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]], [kh, kw])
+                    term(value, weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]]), [kh, kw])
             }
         }
         let input = try padded(data, padding, height: inH, width: inW)
@@ -75,7 +81,7 @@ extension TOPI {
             return try compute(shape, name: "conv", tag: Tag.conv2dNCHWc, attrs: cut) { i in
                 let value = input[i[0], chunk, row(i[2]), column(i[3]), lane]
                 return reduceSum(
-                    value * weight[i[1], chunk, kh.variable, kw.variable, lane, i[4]],
+                    term(value, weight[i[1], chunk, kh.variable, kw.variable, lane, i[4]]),
                     single ? [kh, kw, ic] : [ic, kh, kw])
             }
         }
@@ -90,7 +96,7 @@ extension TOPI {
                 ? input[i[0], chunk, row(i[2]), column(i[3]), ici.variable]
                 : input[i[0], chunk, row(i[2]), column(i[3])]
             return reduceSum(
-                value * weight[i[1], icc.variable, kh.variable, kw.variable, ici.variable, i[4]],
+                term(value, weight[i[1], icc.variable, kh.variable, kw.variable, ici.variable, i[4]]),
                 [icc, kh, kw, ici])
         }
     }

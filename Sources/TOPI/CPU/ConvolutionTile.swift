@@ -7,9 +7,11 @@ extension RegisterTile {
     /// A step of the reduction costs its multiply-adds (64 bytes a cycle), a scalar load a row (two a cycle), a vector load a
     /// column (from the second-level cache, 32 bytes a cycle), and no less than the latency of a multiply-add.
     ///
-    /// - Parameter wholeOnly: whether the tile must divide the row.
+    /// - Parameters:
+    ///   - wholeOnly: whether the tile must divide the row.
+    ///   - multiplies: multiply-adds of 64 bytes that start in a cycle.
     static func convolution(
-        pixels: Int, chunks: Int, registers: Int, vectorBytes: Int, wholeOnly: Bool
+        pixels: Int, chunks: Int, registers: Int, vectorBytes: Int, wholeOnly: Bool, multiplies ports: Int = 1
     ) -> RegisterTile {
         var best = RegisterTile(rows: 1, columns: 1)
         var bestEfficiency = 0.0
@@ -18,7 +20,9 @@ extension RegisterTile {
                 // With one row the vectors are operands in memory and need no register.
                 let used = r == 1 ? c + 1 : r * c + c + 1
                 guard used <= registers else { continue }
-                func multiplies(_ r: Int) -> Double { Double(r * c * vectorBytes) / 64 }
+                func multiplies(_ r: Int) -> Double {
+                    Double(r * c * vectorBytes) / Double(64 * max(1, ports))
+                }
                 func time(_ r: Int) -> Double {
                     r == 0 ? 0 : max(multiplies(r), Double(r) / 2 + Double(c * vectorBytes) / 32, 4.5)
                 }

@@ -18,8 +18,10 @@ extension TOPI {
     /// has. Source: Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (TOMS 2008), section 4.
     ///
     /// - Throws: TOPI008 where the inner dimensions differ, TOPI020 for dimensions that are not static.
+    ///
+    /// With `dot`, `a` is words of several narrow elements along K, and `b` is either, or the elements themselves.
     public static func matmulPanels(
-        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, lanes: Int
+        _ a: Tensor, _ b: Tensor, transposeA: Bool, transposeB: Bool, lanes: Int, dot: DotProduct? = nil
     ) throws -> Tensor {
         let rank = a.rank
         try require(rank >= 2 && b.rank == rank, "nn.matmul", "two matrices or two stacks of them are needed")
@@ -27,10 +29,12 @@ extension TOPI {
             throw ApusError("TOPI020", "panels need static shapes", actual: "\(a), \(b)")
         }
         let inner = left[transposeA ? rank - 2 : rank - 1]
-        guard inner == right[transposeB ? rank - 1 : rank - 2] else {
+        let depth = right[transposeB ? rank - 1 : rank - 2]
+        // Elements of `b` in a step of the reduction.
+        let perStep = dot != nil && b.dtype != .uint32 ? dot?.perWord ?? 1 : 1
+        guard inner == (depth + perStep - 1) / perStep else {
             throw ApusError(
-                "TOPI008", "nn.matmul: the inner dimensions differ", expected: "\(inner)",
-                actual: "\(right[transposeB ? rank - 1 : rank - 2])")
+                "TOPI008", "nn.matmul: the inner dimensions differ", expected: "\(inner)", actual: "\(depth)")
         }
         let rows = left[transposeA ? rank - 1 : rank - 2]
         let columns = right[transposeB ? rank - 2 : rank - 1]
@@ -41,9 +45,10 @@ extension TOPI {
             stack + [IntImm(count), IntImm(inner), IntImm(lanes)], name: "panels", tag: Tag.matmulPanels
         ) { i in
             let n = i[rank - 2] * lanes + i[rank]
-            let k = i[rank - 1]
-            let value = b[Array(i.prefix(rank - 2)) + (transposeB ? [n, k] : [k, n])]
-            return count * lanes == columns ? value : ifThenElse(n .< columns, value, const(0, b.dtype))
+            let stack = Array(i.prefix(rank - 2))
+            func element(_ k: PrimExpr) -> PrimExpr { b[stack + (transposeB ? [n, k] : [k, n])] }
+            let value = perStep == 1 ? element(i[rank - 1]) : word(i[rank - 1], perStep, of: depth, element)
+            return count * lanes == columns ? value : ifThenElse(n .< columns, value, const(0, value.dtype))
         }
         let k = reduceAxis(inner, name: "k")
         let product = try compute(
@@ -61,7 +66,7 @@ extension TOPI {
                 floorDivExpr(i[rank - 1], IntImm(lanes)), k.variable,
                 floorModExpr(i[rank - 1], IntImm(lanes)),
             ]
-            return reduceSum(a[ai] * panels[bi], [k])
+            return reduceSum(dot.map { $0(a[ai], panels[bi]) } ?? a[ai] * panels[bi], [k])
         }
         if count * lanes == columns { return product }
         return try compute(batch + [IntImm(rows), IntImm(columns)], name: "matmul", tag: Tag.injective) {

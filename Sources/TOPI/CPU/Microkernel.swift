@@ -104,6 +104,8 @@ struct Microkernel {
         var firstParallel = 0
         var parallelCount = 0
         var width: Int?
+        // Whether the block's own first loop runs over vectors of a tile and not over its rows.
+        var columnsFirst = false
         switch shape {
         case .convolution(let depthwise):
             guard axes.count == 5 else {
@@ -119,10 +121,15 @@ struct Microkernel {
                 best = .depthwise(
                     pixels: row.extent, inFlight: scheduler.inFlight, registers: scheduler.registers)
             } else {
+                // A word of a pixel goes to all lanes by an instruction and a register of its own; numbers are operands in
+                // memory.
+                let isWords = try sch.get(block).reads.first?.buffer.dtype == .uint32
                 best = .convolution(
-                    pixels: row.extent, chunks: axes[1].extent, registers: scheduler.registers,
-                    vectorBytes: last.extent * 4, wholeOnly: image.isEmpty)
+                    pixels: row.extent, chunks: axes[1].extent,
+                    registers: scheduler.registers - (isWords ? 1 : 0), vectorBytes: last.extent * 4,
+                    wholeOnly: image.isEmpty, multiplies: isWords ? scheduler.machine.fmaPorts : 1)
             }
+            columnsFirst = best.columns > 1
             let channels = try scheduler.splitOff(axes[1], best.columns)
             let rows = try scheduler.splitOff(row, best.rows)
             // Weights that fit the second-level cache are read again for each row, others once for all rows.
@@ -186,7 +193,7 @@ struct Microkernel {
         try sch.reorder(outer + tile)
         guard let at = outer.last else { throw ApusError("TOPI030", "the tile has no place") }
         try sch.computeAt(block, at)
-        try accumulate(width)
+        try accumulate(width, columnsFirst: columnsFirst)
         for l in tile.dropLast() { try sch.unroll(l) }
         if let innermost = tile.last { try sch.vectorize(innermost) }
         // A multiply-add of the tile takes a sixteenth of the time of an element of an ordinary loop.
@@ -228,7 +235,9 @@ struct Microkernel {
 
     /// Puts the reduction outside the tile and the tile into registers: unrolled rows of vectors of `width` elements, which
     /// is the whole last axis where it is nil.
-    func accumulate(_ width: Int?) throws {
+    ///
+    /// A value of a row is used up by all vectors before the next: it then needs no register for longer.
+    func accumulate(_ width: Int?, columnsFirst: Bool = false) throws {
         // The loop at which the block is computed is shared with the block that stores; its own loops follow. An axis of
         // extent 1 has no loop.
         let own = try ownLoops(try sch.getLoops(block))
@@ -251,6 +260,7 @@ struct Microkernel {
             spatial = Array(spatial.dropLast()) + parts
             vector = parts[1]
         }
+        if columnsFirst, spatial.count > 2 { spatial.insert(spatial.removeFirst(), at: spatial.count - 1) }
         try sch.reorder(reduce + spatial)
         let initial = try sch.decomposeReduction(block, first)
         for l in spatial.dropLast() { try sch.unroll(l) }

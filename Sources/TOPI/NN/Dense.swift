@@ -22,8 +22,10 @@ extension TOPI {
 
     /// `data[…, K]` times a weight packed as `[N / B][K][B]`, B being the vector's width; `units` = N where
     /// the last block is padded.
+    ///
+    /// With `dot`, elements are words of several narrow ones along K.
     public static func densePack(
-        _ data: Tensor, _ weight: Tensor, units: Int? = nil, outDType: DataType? = nil
+        _ data: Tensor, _ weight: Tensor, units: Int? = nil, outDType: DataType? = nil, dot: DotProduct? = nil
     ) throws -> Tensor {
         try require(
             data.rank >= 1 && weight.rank == 3, "nn.contrib_dense_pack",
@@ -31,20 +33,21 @@ extension TOPI {
         try checkInner(data.shape[data.rank - 1], weight.shape[1], "nn.contrib_dense_pack")
         let block = weight.shape[2]
         let n = units.map { imm($0) } ?? weight.shape[0] * block
-        return try product(data, n, "dense_packed", outDType) { n, k in
+        return try product(data, n, "dense_packed", outDType, dot) { n, k in
             weight[floorDivExpr(n, block), k, floorModExpr(n, block)]
         }
     }
 
     private static func product(
-        _ data: Tensor, _ n: PrimExpr, _ tag: String, _ outDType: DataType?,
+        _ data: Tensor, _ n: PrimExpr, _ tag: String, _ outDType: DataType?, _ dot: DotProduct? = nil,
         _ weight: (PrimExpr, PrimExpr) -> PrimExpr
     ) throws -> Tensor {
-        let outType = outDType ?? data.dtype
+        let outType = dot?.sumType ?? outDType ?? data.dtype
         let sumType = accumulator(of: outType)
         let k = reduceAxis(data.shape[data.rank - 1], name: "k")
         let result = try compute(Array(data.shape.dropLast()) + [n], name: tag, tag: tag) { i in
             let x = data[Array(i.dropLast()) + [k.variable as PrimExpr]]
+            if let dot { return reduceSum(dot(x, weight(i[i.count - 1], k.variable)), [k]) }
             return reduceSum(asType(sumType, x) * asType(sumType, weight(i[i.count - 1], k.variable)), [k])
         }
         return sumType == outType ? result : try cast(result, outType)

@@ -106,10 +106,10 @@ extension TOPI {
             for (k, a) in positions.enumerated() {
                 at[a] = i[a] * p.strides[k] + axes[k].variable * p.dilation[k]
             }
-            let e = padded[at]
-            return kind == .max ? reduceMax(e, axes) : reduceSum(asType(accumulator(of: x.dtype), e), axes)
+            let e = asType(accumulator(of: x.dtype), padded[at])
+            return kind == .max ? reduceMax(e, axes) : reduceSum(e, axes)
         }
-        if kind == .max { return reduced }
+        if kind == .max { return reduced.dtype == x.dtype ? reduced : try cast(reduced, x.dtype) }
         // How many taps count, a factor a dimension; those at the borders are tables.
         var whole = 1
         var tables: [(axis: Int, counts: Tensor)] = []

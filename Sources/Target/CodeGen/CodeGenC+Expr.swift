@@ -241,6 +241,7 @@ extension CodeGenC {
                 hint: "inline it, or export it and use call_extern")
         }
         let name = String(e.name.dropFirst(4))
+        if let dot = DotProduct(intrinsic: name) { return try value(dot.expanded(e.args[0], e.args[1])) }
         if let v = try packedCall(name, e) { return v.value }
         if let v = try control(name, e) { return v.value }
         let args = try e.args.map { try single(value($0)) }

@@ -103,6 +103,10 @@ extension CodeGenLLVM {
 
     /// Round to nearest even; NaN stays a NaN.
     private func toBFloat(_ v: LV, _ lanes: Int) -> LV {
+        if flushesBFloat, dots.contains(.bf16) {
+            let narrow: LV = LLVMBuildFPTrunc(builder, v, wide(bfloat, lanes), "")
+            return LLVMBuildBitCast(builder, narrow, wide(i16, lanes), "")
+        }
         let t = wide(i32, lanes)
         let b = bits(v, lanes)
         let odd = and(LLVMBuildLShr(builder, b, constant(16, t), ""), constant(1, t))

@@ -39,6 +39,7 @@ extension CodeGenLLVM {
             return try convert(v, from, e.dtype)
         case .add, .sub, .mul, .div, .mod, .floorDiv, .floorMod, .min, .max, .eq, .ne, .lt, .le, .gt, .ge:
             let b = unsafeDowncast(e, to: BinaryExpr.self)
+            if e.kind == .add, let sum = try accumulation(b) { return sum }
             return try binary(e.kind, b.a, b.b)
         case .and, .or: return try logical(unsafeDowncast(e, to: BinaryExpr.self))
         case .not:

@@ -27,6 +27,7 @@ extension CodeGenLLVM {
                 hint: "inline it, or export it and use call_extern")
         }
         let name = String(e.name.dropFirst(4))
+        if let dot = DotProduct(intrinsic: name) { return try dotProduct(dot, e, onto: nil) }
         if let known = try packedCall(name, e) { return known.value }
         if let known = try floatingCall(name, e) { return known }
         if let known = try integerCall(name, e) { return known }

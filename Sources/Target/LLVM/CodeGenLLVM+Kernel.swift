@@ -16,6 +16,7 @@ extension CodeGenLLVM {
         taskCount = 0
         let signature = try KernelSignature(function, name: name)
         noAlias = signature.noAlias
+        flushesBFloat = function.attrs.bool(flushesSubnormals) ?? false
         // The body takes data pointers, then dimensions, then scalars.
         var variables: [Var] = signature.pointers.map(\.data)
         variables += signature.bindings.map(\.variable)

@@ -46,11 +46,15 @@ final class CodeGenLLVM {
     let module: LLVMModuleRef
     let builder: LLVMBuilderRef
     let hasHalf: Bool
+    /// The products of words that the target has instructions for.
+    let dots: Set<DotProduct>
     let i1, i8, i16, i32, i64, half, bfloat, float, double, ptr, void: LT
     let api: LV
     var frame = Frame()
     var kernel = ""
     var noAlias = false
+    /// Whether a rounding to bfloat16 may take subnormal numbers for zero, as the processors' instruction does.
+    var flushesBFloat = false
     var taskCount = 0
     /// Set while an affine index is generated: its additions cannot wrap.
     var noWrap = false
@@ -61,7 +65,7 @@ final class CodeGenLLVM {
     static let stackTotal = 128 << 10
 
     /// `definesAPI`: this module holds the variable `apus_backend_api`; the others of a library refer to it.
-    init(name: String, hasHalf: Bool, definesAPI: Bool) throws {
+    init(name: String, hasHalf: Bool, dots: Set<DotProduct>, definesAPI: Bool) throws {
         let ir =
             (definesAPI
                 ? "@apus_backend_api = global ptr null\n" : "@apus_backend_api = external global ptr\n")
@@ -71,6 +75,7 @@ final class CodeGenLLVM {
         module = unit.module
         builder = LLVMCreateBuilderInContext(context)
         self.hasHalf = hasHalf
+        self.dots = dots
         i1 = LLVMInt1TypeInContext(context)
         i8 = LLVMInt8TypeInContext(context)
         i16 = LLVMInt16TypeInContext(context)
