@@ -40,7 +40,8 @@ public struct CompileOptions: Sendable {
 
     var context: PassContext {
         PassContext(
-            optLevel: optLevel, disabledPasses: disabledPasses, instruments: instruments, verify: verify)
+            optLevel: optLevel, disabledPasses: disabledPasses, instruments: instruments,
+            config: loweringConfig(target), verify: verify)
     }
 }
 
