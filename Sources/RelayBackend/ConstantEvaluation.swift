@@ -122,7 +122,7 @@ private func compileAndRun(_ function: Relay.Function, _ target: Target) throws 
     var results: [NDArray] = []
     for (plan, constants) in plans {
         let executor = try GraphExecutor(
-            Executable(plan: plan, constants: constants, aligned: false), kernels: kernels)
+            Executable(plan: plan, constants: constants, inPlace: { canRead($0, target) }), kernels: kernels)
         try executor.run()
         let wanted = plan.outputs.reduce(0) { $0 + ((try? outputBytes($1)) ?? 0) }
         let all = plan.storages.reduce(0) { $0 + $1.bytes }

@@ -81,7 +81,20 @@ public func exportLibrary(
     options: BuildOptions = BuildOptions()
 ) throws {
     let objects = try buildObjects(functions: functions, target: target, options: options)
-    try LibraryWriter.write(objects: objects, blob: blob, target: target, to: path)
+    let whole = blob.map { bytes in Blob(count: bytes.count, write: { sink in try sink(bytes) }) }
+    try LibraryWriter.write(objects: objects, blob: whole, target: target, to: path)
+}
+
+/// As above, for a blob of `count` bytes that `write` hands over in pieces, in order: it is never in memory as a whole.
+public func exportLibrary(
+    functions: [(name: String, function: PrimFunc)], blobCount count: Int,
+    blob write: @escaping ((UnsafeRawBufferPointer) throws -> Void) throws -> Void, target: Target,
+    to path: String,
+    options: BuildOptions = BuildOptions()
+) throws {
+    let objects = try buildObjects(functions: functions, target: target, options: options)
+    try LibraryWriter.write(
+        objects: objects, blob: Blob(count: count, write: write), target: target, to: path)
 }
 
 /// As above, for a blob that is an array.
@@ -102,7 +115,9 @@ struct ObjectJob: Sendable {
     func generate(_ target: Target) throws -> CodeGenLLVM {
         // The name is part of the file: it must not tell where or when it was made.
         let generator = try CodeGenLLVM(
-            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasHalf, definesAPI: index == 0)
+            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasF16C,
+            readsUnaligned: target.readsUnaligned,
+            definesAPI: index == 0)
         for k in kernels { try within("kernel: \(k.name)") { try generator.add(k.name, k.function) } }
         return generator
     }
@@ -173,6 +188,7 @@ func compileObjects(_ kernels: [Kernel], _ target: Target, _ options: BuildOptio
         }
     }
     runThreads(min(max(1, options.threads), jobs.count), work)
+    LLVMLibrary.forgetPages()
     let done = state.with { $0 }
     var objects: [[UInt8]] = []
     for r in done.results {

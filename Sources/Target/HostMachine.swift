@@ -14,10 +14,10 @@ package enum HostMachine {
                 "vpclmulqdq",
             ]
             if feature.first == "-" {
-                return name.hasPrefix("avx512") || name.hasPrefix("amx") || off.contains(String(name))
+                return name.hasPrefix("avx512") || name == "amx-tile" || off.contains(String(name))
             }
             let on = off + ["sse3", "ssse3", "sse4.1", "sse4.2", "sse4a", "xop", "fma4"]
-            return name.hasPrefix("avx") || name.hasPrefix("amx") || on.contains(String(name))
+            return name.hasPrefix("avx") || name == "amx-tile" || on.contains(String(name))
         #else
             return feature.first == "+"
         #endif

@@ -103,6 +103,12 @@ extension Target {
             }, numCores: int("num-cores") ?? 1)
     }
 
+    /// Whether generated code takes parameters that are not aligned for their elements, at no cost.
+    package var readsUnaligned: Bool {
+        guard kindName == TargetKind.llvm.name else { return false }
+        return ["x86_64", "aarch64", "arm64"].contains { mtriple.hasPrefix($0) }
+    }
+
     /// Width of a vector register, in bytes.
     public var vectorBytes: Int { machine.vectorBytes }
     /// Whether a multiply-add is one instruction.

@@ -54,7 +54,9 @@ struct VectorUnit: Sendable {
             unit.registers = text.contains("vpabsq") && (unit.bytes == 64 || hasVL) ? 32 : 16
             unit.instructions =
                 text.contains("vpabsq")
-                ? .avx512 : uses("vpaddq") && unit.bytes >= 32 ? .avx2 : unit.bytes >= 32 ? .avx : .sse
+                ? .avx512
+                : lines(text, "vpaddq").contains(where: { $0.contains("ymm") })
+                    ? .avx2 : unit.bytes >= 32 ? .avx : .sse
             // AVX-NE-CONVERT has the conversion too, written {vex}, but no multiply-add.
             unit.hasBF16 = lines(text, "vcvtneps2bf16").contains { !$0.contains("{vex}") }
             unit.hasVNNI = uses("vpdpwssd")
@@ -65,7 +67,7 @@ struct VectorUnit: Sendable {
             if isARM {
                 unit.instructions = .neon
                 unit.hasBF16 = uses("bfcvtn")
-                unit.hasFP16 = found.contains("v0.8h")
+                unit.hasFP16 = lines(text, "fadd").contains { $0.contains(".8h") }
                 unit.hasDotProduct = found.contains("sdot")
                 unit.hasI8MM = found.contains("usdot")
             }
