@@ -145,6 +145,8 @@ struct ObjectJob: Sendable {
         if options.verify { try generator.unit.verify() }
         let pipeline = options.pipeline.isEmpty ? ObjectJob.pipeline(target) : options.pipeline
         try machine.optimize(generator.unit, pipeline: pipeline)
+        // What optimizes and what emits are different parts of the library.
+        LLVMLibrary.forgetPages()
         return try machine.emit(generator.unit)
     }
 
