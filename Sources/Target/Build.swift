@@ -28,6 +28,9 @@ public struct BuildOptions: Sendable {
     public init() {}
 }
 
+/// Gives back what loading LLVM's library took of memory, some 50 MiB; a program calls it when it starts.
+public func forgetCodeGeneratorPages() { LLVMLibrary.forgetPages() }
+
 /// Compiles the functions into this process. The kernels are called by `JITModule.kernel(named:)`.
 /// - Throws: an `ApusError` that names the kernel, for what the target cannot express.
 public func buildJIT(
