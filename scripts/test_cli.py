@@ -210,6 +210,16 @@ class CommandTest(Case):
             self.assertIn(part, out)
         self.assertNotIn("MISSING", out)
 
+    def test_doctor_describes_machines(self):
+        out = self.apus("doctor", "--machine", "--measure").stdout
+        for part in ("target", "vectors", "multiply-add", "L1 data", "for this process", "GFLOP/s", "no work"):
+            self.assertIn(part, out)
+        haswell = json.loads(self.apus(
+            "doctor", "--machine", "--json", "--target", "llvm -mtriple=x86_64-linux-gnu -mcpu=haswell").stdout)
+        self.assertEqual(haswell["machine"]["vector_bytes"], 32)
+        self.assertEqual(haswell["machine"]["features"], ["FMA", "F16C"])
+        self.assertEqual(haswell["target"]["mcpu"], "haswell")
+
     def test_check(self):
         out = self.apus("check", "small.onnx").stdout
         for part in ("opset 17", "x", "y", "Conv", "GlobalAveragePool", "every operator is supported"):

@@ -48,7 +48,13 @@ public struct ContentHash {
             return false
         }
         defer { munmap(base, size) }
-        add(bytes: UnsafeRawBufferPointer(start: base, count: size))
+        // Piece by piece, so that a large file is never in this process's memory as a whole.
+        let piece = 16 << 20
+        for start in stride(from: 0, to: size, by: piece) {
+            let part = min(piece, size - start)
+            add(bytes: UnsafeRawBufferPointer(start: base + start, count: part))
+            madvise(base + start, part, MADV_DONTNEED)
+        }
         return true
     }
 

@@ -7,10 +7,33 @@ struct Doctor: ParsableCommand {
         abstract: "Names what this machine lacks and how to get it.",
         discussion: """
             Example: apus doctor
+            Example: apus doctor --machine --target "llvm -mcpu=haswell"
             Exits 1 where something needed is missing; what is optional is only named.
             """)
 
+    @Flag(help: "Describes the processor that code is generated for.")
+    var machine = false
+
+    @Option(help: "With --machine: the target to describe, instead of this machine.")
+    var target: String?
+
+    @Flag(help: "With --machine: measures memory bandwidth and the peak of a core, for about a second.")
+    var measure = false
+
+    @Flag(help: "With --machine: prints JSON.")
+    var json = false
+
+    func validate() throws {
+        guard machine || (target == nil && !measure && !json) else {
+            throw ValidationError("--target, --measure and --json belong to --machine")
+        }
+        if measure, target != nil {
+            throw ValidationError("only this machine can be measured: leave --target out")
+        }
+    }
+
     func run() throws {
+        if machine { return try describe(try CompileArguments.target(target ?? "llvm")) }
         var missing = false
         for c in Doctor.checks() {
             let mark = c.found == nil ? (c.isNeeded ? "MISSING" : "absent") : "ok"
@@ -18,6 +41,45 @@ struct Doctor: ParsableCommand {
             if c.found == nil && c.isNeeded { missing = true }
         }
         if missing { throw ExitCode(1) }
+    }
+
+    private func describe(_ described: Target) throws {
+        let found = try measure ? MachineMeasurement.take() : nil
+        if json {
+            var fields: [(key: String, value: JSON)] = [(key: "target", value: described.json)]
+            fields.append((key: "machine", value: described.machine.json))
+            if let found {
+                let measured: [(key: String, value: JSON)] = [
+                    (key: "bandwidth_one_core", value: .int(Int(found.oneCoreBandwidth))),
+                    (key: "bandwidth_all_cores", value: .int(Int(found.allCoresBandwidth))),
+                    (key: "peak_float32_per_core", value: .int(Int(found.peakPerCore))),
+                    (key: "fork_join_ns", value: .int(Int(found.forkJoin * 1e9))),
+                ]
+                fields.append((key: "measured", value: .object(measured)))
+            }
+            print(JSON.object(fields).text)
+            return
+        }
+        func say(_ title: String, _ text: String) { print("\(title.padded(to: 14)) \(text)") }
+        say("target", described.description)
+        for line in described.machine.lines { say(line.title, line.text) }
+        if target == nil {
+            say(
+                "this machine",
+                "\(ThreadPool.onlineProcessors) processors, \(ThreadPool.availableProcessors) for this process, "
+                    + "\(ThreadPool.shared.threadCount) threads")
+        }
+        guard let found else { return }
+        func billions(_ value: Double) -> String { "\((value / 1e8).rounded() / 10)" }
+        say(
+            "measured",
+            "memory read \(billions(found.oneCoreBandwidth)) GB/s by one core, "
+                + "\(billions(found.allCoresBandwidth)) GB/s by all; "
+                + "\(billions(found.peakPerCore)) GFLOP/s float32 a core; "
+                + "a parallel loop of no work \(formatted(seconds: found.forkJoin)) with "
+                + "\(ThreadPool.shared.threadCount) threads")
+        let rate = Int(found.allCoresBandwidth / 1e6)
+        say("as an option", "-memory-bandwidth=\(rate)")
     }
 
     private struct Item {

@@ -15,6 +15,7 @@ struct ApusCommand: ParsableCommand {
 
     /// Errors of Apus are printed as they describe themselves; others as the argument parser does.
     static func main() {
+        forgetCodeGeneratorPages()
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -67,6 +67,8 @@ public func build(
 public func build(_ module: IRModule, target: Target = .host, context: PassContext = PassContext()) throws
     -> CompiledModule
 {
+    var context = context
+    context.config.merge(loweringConfig(target)) { given, _ in given }
     let lowered = try lowerModule(module, context: context)
     var functions: [(name: String, function: PrimFunc)] = []
     for (global, f) in lowered.definitions {

@@ -4,6 +4,7 @@ import ApusRuntime
 import ApusSupport
 import ApusTIR
 import ApusTIRTransforms
+import ApusTarget
 
 /// Lowers one scheduled loop function to what code generators take: no blocks, one-dimensional accesses, vectors as
 /// `Ramp` and `Broadcast`, loops serial or parallel only, allocations as `Allocate`. A function already lowered
@@ -16,6 +17,9 @@ public func lower(_ f: PrimFunc, context: PassContext = PassContext()) throws ->
     }
     return result
 }
+
+/// What loop passes must know of the target. Without multiply-adds of its own a target would call the library for each.
+public func loweringConfig(_ target: Target) -> [String: AttrValue] { ["tir.use_fma": .bool(target.hasFMA)] }
 
 /// Lowers every loop function of a module; graph functions are left alone. Runs on a large stack.
 public func lowerModule(_ module: IRModule, context: PassContext = PassContext()) throws -> IRModule {

@@ -50,7 +50,8 @@ public struct CompileOptions: Sendable {
 
     var context: PassContext {
         PassContext(
-            optLevel: optLevel, disabledPasses: disabledPasses, instruments: instruments, verify: verify)
+            optLevel: optLevel, disabledPasses: disabledPasses, instruments: instruments,
+            config: loweringConfig(target), verify: verify)
     }
 }
 
@@ -74,7 +75,10 @@ public struct CompiledModel: Sendable {
 
     /// Writes the shared library: kernels, plan and constants in one file. The same model gives the same bytes.
     public func export(to path: String) throws {
-        try exportLibrary(functions: kernels, blob: try executable.serialized(), target: target, to: path)
+        try exportLibrary(
+            functions: kernels, blobCount: try executable.serializedCount(), blob: executable.write,
+            target: target,
+            to: path)
     }
 }
 
@@ -125,7 +129,10 @@ private func compileOnLargeStack(_ module: IRModule, _ options: CompileOptions) 
     let plan = try planner.plan(
         main, name: options.name, inputNames: main.params.map(\.name),
         outputNames: main.attrs.strings("output_names") ?? [])
-    let executable = try Executable(plan: plan, constants: planner.constantData)
+    // Large ones, such as tables that are looked up, need no copy beside their file.
+    let executable = try Executable(plan: plan, constants: planner.constantData) {
+        $0.byteCount >= 1 << 20 && canRead($0, options.target)
+    }
     options.progress?("loop passes", 0.5)
     let kernels = try lowerKernels(plan.kernelNames, lowered, context).map {
         guard options.precision == .bf16 else { return $0 }
@@ -134,6 +141,11 @@ private func compileOnLargeStack(_ module: IRModule, _ options: CompileOptions) 
     }
     options.progress?("code generation", 0.6)
     return CompiledModel(executable: executable, kernels: kernels, target: options.target)
+}
+
+/// Whether kernels of the target can use a tensor where it lies.
+func canRead(_ tensor: NDArray, _ target: Target) -> Bool {
+    target.readsUnaligned || Int(bitPattern: tensor.data) % max(1, tensor.dtype.element.byteCount) == 0
 }
 
 /// The loop functions of the names, lowered for code generation.

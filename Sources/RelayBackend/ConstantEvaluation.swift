@@ -103,7 +103,7 @@ private let groupBytes = 16 << 20
 /// Compiles all kernels once and runs the results in groups: what a group read from a file and wrote to its own memory is
 /// given back before the next.
 private func compileAndRun(_ function: Relay.Function, _ target: Target) throws -> [NDArray] {
-    let context = PassContext(optLevel: 3)
+    let context = PassContext(optLevel: 3, config: loweringConfig(target))
     let passes = Sequential("Evaluate", [fuseOps, lowerTE(target)])
     let lowered = try passes.run(IRModule(function), context)
     guard let main = try lowered.function("main") as? Relay.Function else {
@@ -122,7 +122,7 @@ private func compileAndRun(_ function: Relay.Function, _ target: Target) throws 
     var results: [NDArray] = []
     for (plan, constants) in plans {
         let executor = try GraphExecutor(
-            Executable(plan: plan, constants: constants, aligned: false), kernels: kernels)
+            Executable(plan: plan, constants: constants, inPlace: { canRead($0, target) }), kernels: kernels)
         try executor.run()
         let wanted = plan.outputs.reduce(0) { $0 + ((try? outputBytes($1)) ?? 0) }
         let all = plan.storages.reduce(0) { $0 + $1.bytes }

@@ -81,6 +81,8 @@ private func canFold(_ node: RelayExpr, _ growth: Int) -> Bool {
         var inputs = 0
         for a in call.args { inputs += staticBytes(a.checkedType) ?? 0 }
         guard let output = staticBytes(call.checkedType) else { return false }
+        // A layer that multiplies by the transformed weight was chosen for it.
+        if (call.op as? Op)?.name == "nn.contrib_conv2d_winograd_weight_transform" { return true }
         return output <= inputs + growth
     default: return false
     }

@@ -26,12 +26,12 @@ public final class Executable: Sendable {
     /// - Throws: RT062 to RT065 where the plan is malformed, RT066 where the constants are not those it
     ///   names.
     public convenience init(plan: ExecutablePlan, constants: [NDArray]) throws {
-        try self.init(plan: plan, constants: constants, aligned: true)
+        try self.init(plan: plan, constants: constants, inPlace: { _ in false })
     }
 
-    /// - Parameter aligned: constants that do not lie at multiples of 64 bytes are copied. Without, they are used where they
-    ///   are, for a run that is not worth a copy of them: kernels need no more than the alignment of an element.
-    package init(plan: ExecutablePlan, constants: [NDArray], aligned: Bool) throws {
+    /// - Parameter inPlace: whether a constant that does not lie at a multiple of 64 bytes is used where it is; others are
+    ///   copied.
+    package init(plan: ExecutablePlan, constants: [NDArray], inPlace: (NDArray) -> Bool) throws {
         try plan.validate()
         guard constants.count == plan.constants.count else {
             throw ApusError(
@@ -47,9 +47,9 @@ public final class Executable: Sendable {
         }
         self.plan = plan
         self.constants = try constants.map { tensor in
-            // Kernels count on compactness, the byte form on alignment.
+            // Kernels count on compactness.
             let place = Int(bitPattern: tensor.data)
-            guard tensor.isContiguous, !aligned || place % ExecutablePlan.alignment == 0 else {
+            guard tensor.isContiguous, place % ExecutablePlan.alignment == 0 || inPlace(tensor) else {
                 let copy = try tensor.copied()
                 tensor.forgetFilePages()
                 return copy
@@ -94,6 +94,12 @@ public final class Executable: Sendable {
         return writer.bytes
     }
 
+    /// Length of the byte form.
+    public func serializedCount() throws -> Int {
+        let (_, bytes) = try Executable.layout(plan)
+        return try head(bytes).count + bytes
+    }
+
     /// Gives the byte form to `sink` in pieces, in order: the same bytes for the same executable.
     public func write(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
         let (offsets, bytes) = try Executable.layout(plan)
@@ -101,6 +107,7 @@ public final class Executable: Sendable {
         let padding = [UInt8](repeating: 0, count: 64)
         for (i, tensor) in constants.enumerated() {
             try tensor.withUnsafeBytes { if !$0.isEmpty { try sink($0) } }
+            tensor.forgetFilePages()
             let end = i + 1 < offsets.count ? offsets[i + 1] : bytes
             let gap = end - offsets[i] - tensor.byteCount
             if gap > 0 {

@@ -106,7 +106,7 @@ public final class MappedFile: @unchecked Sendable {
     /// come from the file again when touched; what was written to them is lost.
     public func forget(_ part: UnsafeRawBufferPointer) {
         let page = 4096
-        guard mapped, let start = part.baseAddress, part.count >= 1 << 20 else { return }
+        guard mapped, let start = part.baseAddress, part.count >= 4 * page else { return }
         let from = (UInt(bitPattern: start) + UInt(page - 1)) & ~UInt(page - 1)
         let to = (UInt(bitPattern: start) + UInt(part.count)) & ~UInt(page - 1)
         let limit = UInt(bitPattern: base) + UInt(count)

@@ -2,16 +2,22 @@ import ApusCABI
 import Glibc
 
 extension ThreadPool {
-    /// Threads this process may use: the smallest of the processors it may be scheduled on, its cgroup's
-    /// quota (version 1 or 2) rounded up, and the first set of `APUS_NUM_THREADS`, `TVM_NUM_THREADS`,
-    /// `OMP_NUM_THREADS`. At least 1.
-    public static let machineThreads: Int = {
-        var count = scheduledProcessors()
-        if let quota = cgroupQuota(
+    /// Processors that are switched on, whether or not this process may use them.
+    public static var onlineProcessors: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
+    /// Processors this process may use: the smaller of those it may be scheduled on and its cgroup's quota
+    /// (version 1 or 2) rounded up. At least 1.
+    public static let availableProcessors: Int = {
+        let scheduled = scheduledProcessors()
+        let quota = cgroupQuota(
             root: "/sys/fs/cgroup", membership: readSmallFile("/proc/self/cgroup") ?? "")
-        {
-            count = min(count, quota)
-        }
+        return max(1, min(scheduled, quota ?? scheduled))
+    }()
+
+    /// Threads this process may use: `availableProcessors`, or fewer where `APUS_NUM_THREADS`,
+    /// `TVM_NUM_THREADS` or `OMP_NUM_THREADS` says so; the first that is set counts.
+    public static let machineThreads: Int = {
+        let count = availableProcessors
         for name in ["APUS_NUM_THREADS", "TVM_NUM_THREADS", "OMP_NUM_THREADS"] {
             guard let raw = getenv(name), let value = parseThreadCount(String(cString: raw)) else { continue }
             return max(1, min(count, value))
@@ -29,7 +35,7 @@ extension ThreadPool {
     private static func scheduledProcessors() -> Int {
         let count = Int(apus_scheduled_processors())
         if count > 0 { return count }
-        return max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        return onlineProcessors
     }
 
     /// The cgroup's processor quota in whole processors, rounded up; nil where there is none.

@@ -8,7 +8,8 @@ import Synchronization
 /// Workers sleep in the kernel between loops. Only inside `activeRegion` (one run of a model) do they look
 /// for the next loop for a short while before they sleep, since a model launches hundreds in a row; after the
 /// region nothing spins. Threads are not bound to processors. A launch allocates nothing. A loop within a
-/// task, or while another thread's loop has the pool, runs on the calling thread alone.
+/// task, or while another thread's loop has the pool, runs on the calling thread alone; so does every loop while
+/// as many models run at once as there are threads, since each of these has a thread already.
 public final class ThreadPool: @unchecked Sendable {
     /// Runs task number `id` of `count`; a value other than 0 says that it failed.
     public typealias Task =
@@ -75,7 +76,7 @@ public final class ThreadPool: @unchecked Sendable {
             return ThreadPool.runShare(task, data, max(count, 1), from: 0, to: max(count, 1))
         }
         let total = count > 0 ? count : Int32(truncatingIfNeeded: threadCount)
-        guard total > 1, threadCount > 1, state.acquire() else {
+        guard total > 1, threadCount > 1, !othersTakeAllThreads, state.acquire() else {
             pthread_setspecific(insideTaskKey, insideMark)
             defer { pthread_setspecific(insideTaskKey, nil) }
             return ThreadPool.runShare(task, data, total, from: 0, to: total)
@@ -86,6 +87,32 @@ public final class ThreadPool: @unchecked Sendable {
         pthread_setspecific(insideTaskKey, nil)
         state.release()
         return status
+    }
+
+    /// Whether regions of other threads and this thread are as many as the threads there are.
+    private var othersTakeAllThreads: Bool {
+        let open = Int(state.regions.pointee.load(ordering: .relaxed))
+        if open <= 1 && isInsideOwnRegion { return false }
+        // In a child process the regions of other threads are gone, and the pool starts anew.
+        if forks.load(ordering: .relaxed) != forkCount.load(ordering: .relaxed) { return false }
+        let others = open - (isInsideOwnRegion ? 1 : 0)
+        return others > 0 && others + 1 >= threadCount
+    }
+
+    /// Processor time that the workers have used since they were started, in nanoseconds.
+    package var workerNanoseconds: Int {
+        configuration.with { _ in
+            var total = 0
+            for thread in threads {
+                var clock = clockid_t()
+                var time = timespec()
+                guard pthread_getcpuclockid(thread, &clock) == 0, clock_gettime(clock, &time) == 0 else {
+                    continue
+                }
+                total += time.tv_sec * 1_000_000_000 + time.tv_nsec
+            }
+            return total
+        }
     }
 
     /// Runs `body` on consecutive ranges that together are `0..<count`, one a thread, and waits for all.
@@ -161,10 +188,19 @@ public final class ThreadPool: @unchecked Sendable {
     /// anything else.
     @inline(__always)
     public func activeRegion<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
+        // A region within one of the same thread is no second one, and within a task nothing is shared.
+        if isInsideOwnRegion || ThreadPool.isInsideTask { return try body() }
+        let outer = pthread_getspecific(regionKey)
+        pthread_setspecific(regionKey, state.base)
         state.regions.pointee.add(1, ordering: .relaxed)
-        defer { state.regions.pointee.subtract(1, ordering: .relaxed) }
+        defer {
+            state.regions.pointee.subtract(1, ordering: .relaxed)
+            pthread_setspecific(regionKey, outer)
+        }
         return try body()
     }
+
+    private var isInsideOwnRegion: Bool { pthread_getspecific(regionKey) == state.base }
 
     // MARK: Workers
 
@@ -182,7 +218,8 @@ public final class ThreadPool: @unchecked Sendable {
         pthread_attr_setstacksize(&attributes, 8 << 20)
         for index in 1..<max(count, 1) {
             let worker = UnsafeMutablePointer<Worker>.allocate(capacity: 1)
-            worker.initialize(to: Worker(state: state, index: Int32(index), generation: generation))
+            worker.initialize(
+                to: Worker(state: state, index: Int32(index), count: count, generation: generation))
             var thread = pthread_t()
             let status = pthread_create(
                 &thread, &attributes,
@@ -191,7 +228,7 @@ public final class ThreadPool: @unchecked Sendable {
                     let own = worker.pointee
                     worker.deallocate()
                     pthread_setspecific(insideTaskKey, insideMark)
-                    own.state.work(own.index, own.generation)
+                    own.state.work(own.index, of: own.count, own.generation)
                     return nil
                 }, UnsafeMutableRawPointer(worker))
             if status != 0 {
@@ -219,19 +256,28 @@ public final class ThreadPool: @unchecked Sendable {
         let count = threads.count + 1
         threads.removeAll()
         state.sleepers.pointee.store(0, ordering: .relaxed)
-        state.regions.pointee.store(0, ordering: .relaxed)
+        // Regions of other threads do not exist any more either.
+        state.regions.pointee.store(isInsideOwnRegion ? 1 : 0, ordering: .relaxed)
         start(count)
     }
 
     private struct Worker {
         let state: PoolState
         let index: Int32
+        let count: Int
         let generation: UInt32
     }
 }
 
 /// Set on a thread while it runs tasks; on workers always.
 private let insideTaskKey: pthread_key_t = {
+    var key = pthread_key_t()
+    let status = pthread_key_create(&key, nil)
+    if status != 0 { internalError("pthread_key_create failed: \(status)") }
+    return key
+}()
+/// The pool in whose active region a thread is, by the address of its state.
+private let regionKey: pthread_key_t = {
     var key = pthread_key_t()
     let status = pthread_key_create(&key, nil)
     if status != 0 { internalError("pthread_key_create failed: \(status)") }
@@ -261,7 +307,7 @@ private struct PoolState: @unchecked Sendable {
         var threads: Int32 = 1
     }
 
-    private let base: UnsafeMutableRawPointer
+    let base: UnsafeMutableRawPointer
     /// Number of the present loop; workers wait for it to change.
     let generation: UnsafeMutablePointer<Atomic<UInt32>>
     /// Workers that have not finished the present loop.
@@ -355,14 +401,18 @@ private struct PoolState: @unchecked Sendable {
         return Int32(bitPattern: failure.pointee.load(ordering: .relaxed))
     }
 
-    /// The life of worker number `index`.
-    func work(_ index: Int32, _ start: UInt32) {
+    /// The life of worker number `index` of a pool of `count` threads.
+    func work(_ index: Int32, of count: Int, _ start: UInt32) {
         var seen = start
+        // With as many regions open as there are threads all loops run on their own threads, and workers sleep.
+        func looks() -> Bool {
+            let open = regions.pointee.load(ordering: .relaxed)
+            return open == 1 || open > 1 && open < count
+        }
         while true {
             var now = generation.pointee.load(ordering: .acquiring)
             var rounds = 0
-            while now == seen && rounds < PoolState.spinRounds && regions.pointee.load(ordering: .relaxed) > 0
-            {
+            while now == seen && rounds < PoolState.spinRounds && looks() {
                 rounds += 1
                 PoolState.pause(rounds)
                 now = generation.pointee.load(ordering: .acquiring)

@@ -28,6 +28,9 @@ public struct BuildOptions: Sendable {
     public init() {}
 }
 
+/// Gives back what loading LLVM's library took of memory, some 50 MiB; a program calls it when it starts.
+public func forgetCodeGeneratorPages() { LLVMLibrary.forgetPages() }
+
 /// Compiles the functions into this process. The kernels are called by `JITModule.kernel(named:)`.
 /// - Throws: an `ApusError` that names the kernel, for what the target cannot express.
 public func buildJIT(
@@ -81,7 +84,20 @@ public func exportLibrary(
     options: BuildOptions = BuildOptions()
 ) throws {
     let objects = try buildObjects(functions: functions, target: target, options: options)
-    try LibraryWriter.write(objects: objects, blob: blob, target: target, to: path)
+    let whole = blob.map { bytes in Blob(count: bytes.count, write: { sink in try sink(bytes) }) }
+    try LibraryWriter.write(objects: objects, blob: whole, target: target, to: path)
+}
+
+/// As above, for a blob of `count` bytes that `write` hands over in pieces, in order: it is never in memory as a whole.
+public func exportLibrary(
+    functions: [(name: String, function: PrimFunc)], blobCount count: Int,
+    blob write: @escaping ((UnsafeRawBufferPointer) throws -> Void) throws -> Void, target: Target,
+    to path: String,
+    options: BuildOptions = BuildOptions()
+) throws {
+    let objects = try buildObjects(functions: functions, target: target, options: options)
+    try LibraryWriter.write(
+        objects: objects, blob: Blob(count: count, write: write), target: target, to: path)
 }
 
 /// As above, for a blob that is an array.
@@ -102,7 +118,8 @@ struct ObjectJob: Sendable {
     func generate(_ target: Target) throws -> CodeGenLLVM {
         // The name is part of the file: it must not tell where or when it was made.
         let generator = try CodeGenLLVM(
-            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasHalf, dots: target.dotProducts,
+            name: "apus\(index)", hasHalf: VectorUnit.of(target).hasF16C, dots: target.dotProducts,
+            readsUnaligned: target.readsUnaligned,
             definesAPI: index == 0)
         for k in kernels { try within("kernel: \(k.name)") { try generator.add(k.name, k.function) } }
         return generator
@@ -131,6 +148,8 @@ struct ObjectJob: Sendable {
         if options.verify { try generator.unit.verify() }
         let pipeline = options.pipeline.isEmpty ? ObjectJob.pipeline(target) : options.pipeline
         try machine.optimize(generator.unit, pipeline: pipeline)
+        // What optimizes and what emits are different parts of the library.
+        LLVMLibrary.forgetPages()
         return try machine.emit(generator.unit)
     }
 
@@ -174,6 +193,7 @@ func compileObjects(_ kernels: [Kernel], _ target: Target, _ options: BuildOptio
         }
     }
     runThreads(min(max(1, options.threads), jobs.count), work)
+    LLVMLibrary.forgetPages()
     let done = state.with { $0 }
     var objects: [[UInt8]] = []
     for r in done.results {

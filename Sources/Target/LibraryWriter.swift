@@ -1,11 +1,16 @@
 import ApusSupport
 import Glibc
 
+/// Bytes that are written in pieces.
+struct Blob {
+    let count: Int
+    /// Hands all bytes over, in order.
+    let write: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void
+}
+
 /// Links object files and a blob into a shared library.
 enum LibraryWriter {
-    static func write(objects: [[UInt8]], blob: UnsafeRawBufferPointer?, target: Target, to path: String)
-        throws
-    {
+    static func write(objects: [[UInt8]], blob: Blob?, target: Target, to path: String) throws {
         if target.kindName == TargetKind.llvm.name,
             target.mtriple.prefix(while: { $0 != "-" }) != LLVMLibrary.hostTriple.prefix(while: { $0 != "-" })
         {
@@ -71,7 +76,7 @@ enum ObjectFile {
 
     /// Symbols `apus_blob` (aligned to 64 bytes) and `apus_blob_size` (64 bits). `like`: an object file of
     /// the same machine, whose machine number and flags are taken over.
-    static func write(blob: UnsafeRawBufferPointer, like: [UInt8], to path: String) throws {
+    static func write(blob: Blob, like: [UInt8], to path: String) throws {
         guard like.count >= 64, like[0] == 0x7F, like[1] == 0x45, like[4] == 2, like[5] == 1 else {
             throw ApusError(
                 "TGT016", "a blob can only be embedded in 64-bit little-endian ELF libraries",
@@ -153,8 +158,15 @@ enum ObjectFile {
         header.u16(64)
         header.u16(7)
         header.u16(6)
-        try header.bytes.withUnsafeBytes { h in
-            try tail.bytes.withUnsafeBytes { t in try ToolRunner.write([h, blob, t], to: path) }
+        try ToolRunner.write(to: path) { sink in
+            try header.bytes.withUnsafeBytes(sink)
+            var written = 0
+            try blob.write { piece in
+                written += piece.count
+                try sink(piece)
+            }
+            guard written == blobSize else { internalError("a blob of \(blobSize) bytes had \(written)") }
+            try tail.bytes.withUnsafeBytes(sink)
         }
     }
 }

@@ -67,10 +67,15 @@ public struct TargetKind: Sendable {
         TargetOption("num-cores", .int, "cores that parallel loops may use"),
         TargetOption("vector-bytes", .int, "width of a vector register, in bytes"),
         TargetOption("vector-registers", .int, "number of vector registers"),
+        TargetOption("fma-ports", .int, "multiply-adds of a vector that start in a cycle"),
+        TargetOption("fma-latency", .int, "cycles until the result of a multiply-add can be used"),
         TargetOption("cache-line-bytes", .int, "size of a cache line, in bytes"),
         TargetOption("l1-bytes", .int, "first-level data cache of a core, in bytes"),
-        TargetOption("l2-bytes", .int, "second-level cache of a core, in bytes"),
-        TargetOption("l3-bytes", .int, "last-level cache, shared, in bytes"),
+        TargetOption("l2-bytes", .int, "second-level cache, in bytes"),
+        TargetOption("l2-shared-by", .int, "cores that share a second-level cache"),
+        TargetOption("l3-bytes", .int, "last-level cache, in bytes"),
+        TargetOption("l3-shared-by", .int, "cores that share a last-level cache"),
+        TargetOption("memory-bandwidth", .int, "what all cores read from memory, in MB a second"),
     ]
 
     /// Machine code through LLVM.

@@ -38,14 +38,16 @@ enum ToolRunner {
 
     static func systemError() -> String { String(cString: strerror(errno)) }
 
-    /// Writes the parts one after another into a new file.
-    static func write(_ parts: [UnsafeRawBufferPointer], to path: String) throws {
+    /// Writes what `body` hands over, one part after another, into a new file.
+    static func write(to path: String, _ body: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void)
+        throws
+    {
         let fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
         guard fd >= 0 else {
             throw ApusError("TGT013", "cannot write a file", at: ["file: \(path)"], actual: systemError())
         }
         defer { close(fd) }
-        for part in parts {
+        try body { part in
             var rest = part
             while let start = rest.baseAddress, !rest.isEmpty {
                 let n = Glibc.write(fd, start, min(rest.count, 1 << 30))
@@ -60,7 +62,7 @@ enum ToolRunner {
     }
 
     static func write(_ bytes: [UInt8], to path: String) throws {
-        try bytes.withUnsafeBytes { try write([$0], to: path) }
+        try write(to: path) { sink in try bytes.withUnsafeBytes(sink) }
     }
 
     static func read(_ path: String) throws -> [UInt8] {

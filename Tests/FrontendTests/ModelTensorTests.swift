@@ -128,6 +128,24 @@ import Testing
         }
         #expect(borrowed >= 1)
     }
+
+    /// From a megabyte on even those whose elements are not aligned: a copy at each padding would be aligned.
+    @Test func largestWeightsStayInTheFileAtAnyAddress() throws {
+        let folder = try TemporaryFolder()
+        var model = smallModel()
+        let values = (0..<1 << 18).map { Float($0) }
+        model.graph.initializer.append(protoTensor("big", [1 << 18], floats: values))
+        var remainders: Set<UInt> = []
+        for padding in 0..<4 {
+            model.producerName = String(repeating: "p", count: 10 + padding)
+            let loaded = try ONNXModel.load(try folder.write("m\(padding).onnx", try model.encoded()))
+            let big = try #require(loaded.graph.initializers["big"])
+            #expect(try big.toArray(Float.self) == values)
+            #expect(try big.copied().toArray(Float.self) == values)
+            remainders.insert(UInt(bitPattern: big.data) % 4)
+        }
+        #expect(remainders.count > 1)
+    }
 }
 
 @Suite struct ModelExternalDataTests {

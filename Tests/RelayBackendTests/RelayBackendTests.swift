@@ -89,6 +89,28 @@ private func weights(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
         try expectAgreement(Relay.Function([q, keys], try Relay.call("nn.softmax", [scaled], ["axis": -1])))
     }
 
+    /// Weights of a model file lie at any address: tables are looked up where they are, matrices laid out from there.
+    @Test(arguments: [1, 2, 3, 4]) func unalignedConstants(_ offset: Int) throws {
+        let table = [400, 700]
+        let matrix = [384, 700]
+        func shifted(_ shape: [Int], _ seed: UInt64) -> RelayExpr {
+            let aligned = NDArray.random(shape: shape, seed: seed)
+            let memory = NDArray(shape: [aligned.byteCount + 64], dtype: .uint8)
+            let place = memory.data + offset
+            place.copyMemory(from: aligned.data, byteCount: aligned.byteCount)
+            return Relay.Constant(NDArray(borrowing: place, shape: shape, dtype: .float32, owner: memory))
+        }
+        let x = Relay.Var("x", shape: [6, 700])
+        let rows = Relay.Constant(NDArray([0, 399, 7, 7, 200, 1].map { Int64($0) }, shape: [6]))
+        let found = try Relay.call("take", [shifted(table, 1), rows], ["axis": 0])
+        let sum = try Relay.call("add", [x, found])
+        let product = try Relay.call("nn.dense", [sum, shifted(matrix, 2)])
+        // Not dense at all: the table as an operand of its own.
+        let whole = try Relay.call("multiply", [shifted(table, 3), shifted(table, 4)])
+        let part = try Relay.call("sum", [whole], ["axis": .ints([1])])
+        try expectAgreement(Relay.Function([x], Relay.Tuple([product, part])))
+    }
+
     @Test func residualBlockWithPooling() throws {
         let x = Relay.Var("x", shape: [1, 16, 12, 12])
         func conv(_ e: RelayExpr, _ seed: UInt64) throws -> RelayExpr {

@@ -17,6 +17,36 @@ private final class Counters: @unchecked Sendable {
     deinit { hits.deallocate() }
 }
 
+/// Where threads wait for each other, and count.
+private final class Meeting: Sendable {
+    private let arrived = Atomic<Int>(0)
+    private let moved = Atomic<Int>(0)
+
+    /// Waits until it was called `total` times.
+    func wait(for total: Int) {
+        arrived.add(1, ordering: .sequentiallyConsistent)
+        while arrived.load(ordering: .sequentiallyConsistent) < total { sched_yield() }
+    }
+    func noteMove() { moved.add(1, ordering: .relaxed) }
+    var moves: Int { moved.load(ordering: .relaxed) }
+}
+
+/// Starts a thread, to be joined; nil where the system refuses one.
+private func startThread(_ body: @escaping @Sendable () -> Void) -> pthread_t? {
+    final class Box {
+        let body: @Sendable () -> Void
+        init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+    var thread = pthread_t()
+    let status = pthread_create(
+        &thread, nil,
+        { raw in
+            if let raw { Unmanaged<Box>.fromOpaque(raw).takeRetainedValue().body() }
+            return nil
+        }, Unmanaged.passRetained(Box(body)).toOpaque())
+    return status == 0 ? thread : nil
+}
+
 private let countTask: ThreadPool.Task = { id, total, data in
     guard let hits = data?.assumingMemoryBound(to: Int32.self) else { return -1 }
     hits[Int(id)] += 1
@@ -104,6 +134,49 @@ private let countTask: ThreadPool.Task = { id, total, data in
         let seen = Locked<[Range<Int>]>([])
         pool.parallelRanges(10) { range in seen.with { $0.append(range) } }
         #expect(seen.with { $0.sorted { $0.lowerBound < $1.lowerBound } } == [0..<4, 4..<7, 7..<10])
+    }
+
+    @Test func nothingSpinsAfterARegion() {
+        let pool = ThreadPool(size: 3)
+        let counters = Counters(3)
+        pool.activeRegion { for _ in 0..<1000 { _ = pool.launch(countTask, counters.hits, count: 3) } }
+        // Workers look at the region's end within one round of looking.
+        usleep(20_000)
+        let before = pool.workerNanoseconds
+        #expect(before > 0)
+        usleep(200_000)
+        #expect(pool.workerNanoseconds - before < 2_000_000)
+    }
+
+    /// As many models at once as there are threads: each keeps to its own.
+    @Test func regionsOfOtherThreadsTakeThreads() {
+        let pool = ThreadPool(size: 2)
+        let meeting = Meeting()
+        let run: @Sendable () -> Void = {
+            pool.activeRegion {
+                meeting.wait(for: 2)
+                let here = pthread_self()
+                for _ in 0..<100 {
+                    pool.parallelFor(8) { _ in
+                        if pthread_equal(here, pthread_self()) == 0 { meeting.noteMove() }
+                    }
+                }
+                meeting.wait(for: 4)
+            }
+        }
+        let other = startThread(run)
+        run()
+        if let other { pthread_join(other, nil) }
+        #expect(meeting.moves == 0)
+        // The regions are closed: loops are shared again.
+        let threads = Locked<Set<UInt>>([])
+        pool.activeRegion {
+            pool.parallelFor(2) { _ in
+                _ = threads.with { $0.insert(UInt(pthread_self())) }
+                usleep(1000)
+            }
+        }
+        #expect(threads.with { $0.count } == 2)
     }
 
     @Test func nestedLoopsRunOnOneThread() {

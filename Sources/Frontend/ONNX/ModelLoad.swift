@@ -25,8 +25,8 @@ public struct ONNXLoadOptions: Sendable {
 }
 
 extension ONNXModel {
-    /// Reads a model file. Weights of some size stay in the file's mapping where their alignment allows, and
-    /// are read from disk when first used.
+    /// Reads a model file. Weights of some size stay in the file's mapping, those below a megabyte where
+    /// their alignment allows, and are read from disk when first used.
     /// - Throws: IO001 to IO003 for the file, else what `load(_:folder:options:)` throws.
     public static func load(_ path: String, options: ONNXLoadOptions = ONNXLoadOptions()) throws -> ONNXModel
     {
@@ -35,7 +35,10 @@ extension ONNXModel {
         let folder = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         return try within("file: \(path)") {
             try file.withUnsafeBytes { (bytes: UnsafeRawBufferPointer) throws -> ONNXModel in
-                try decode(bytes, owner: file, folder: folder, options: options)
+                let model = try decode(bytes, owner: file, folder: folder, options: options)
+                // Decoding looked at what lies between the weights, and wrote nothing.
+                file.forget(bytes)
+                return model
             }
         }
     }

@@ -13,6 +13,9 @@ final class ONNXTensorDecoder {
 
     /// Tensors below this size are copied: what a borrowed one saves would not pay for its odd alignment.
     private static let borrowedBytes = 4096
+    /// From this size on a tensor is borrowed even where its elements are not aligned, as most in a file are not: a copy of
+    /// all weights beside the one that the compiler lays out would double the memory of a compilation.
+    private static let borrowedUnalignedBytes = 1 << 20
 
     init(
         bytes: UnsafeRawBufferPointer, owner: AnyObject?, payloads: [ONNXPayload], folder: String?,
@@ -106,6 +109,7 @@ final class ONNXTensorDecoder {
         if let owner, let base = data.baseAddress, data.count >= ONNXTensorDecoder.borrowedBytes,
             !dtype.isBool,
             UInt(bitPattern: base) % UInt(dtype.byteCount) == 0
+                || data.count >= ONNXTensorDecoder.borrowedUnalignedBytes
         {
             return NDArray(
                 borrowing: UnsafeMutableRawPointer(mutating: base), shape: shape, dtype: dtype, owner: owner)

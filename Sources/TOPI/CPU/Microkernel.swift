@@ -33,8 +33,11 @@ struct RegisterTile {
                 // With one row the vectors are operands in memory and need no register.
                 guard r == 1 ? c + 1 <= registers : r * c + c + 1 <= registers else { continue }
                 let whole = Double(rows / r) * cycles(r, c) + cycles(rows % r, c)
-                // Of equals, the one that reads the vectors less often.
-                let cost = whole * Double(panels / c) * (1 + 1e-3 / Double(r))
+                // Of equals, the one that keeps the units that load and the second-level cache less busy; one row reads its
+                // vectors as often whatever their number.
+                let reads = Double(r + c) / 2 + Double(c * vectorBytes) / 32
+                let busy = r == 1 ? 1 : reads / Double(r * c)
+                let cost = whole * Double(panels / c) * (1 + 1e-3 * busy)
                 if cost < bestCost {
                     bestCost = cost
                     best = RegisterTile(rows: r, columns: c)

@@ -25,11 +25,18 @@ extension CodeGenLLVM {
     /// size.
     private func alignment(_ b: Buffer, _ index: PrimExpr) -> UInt32 {
         let size = max(1, b.dtype.element.byteCount)
-        guard frame.aligned.contains(ObjectIdentifier(b.data)) else { return UInt32(size) }
+        guard frame.aligned.contains(ObjectIdentifier(b.data)) else { return elementAlignment(b) }
         let multiple = frame.facts.multiple(index)
         if multiple == 0 { return 64 }
         let (bytes, overflow) = multiple.multipliedReportingOverflow(by: b.dtype.byteCount)
         return overflow ? UInt32(size) : UInt32(min(64, 1 << bytes.trailingZeroBitCount))
+    }
+
+    /// Of any element. Constants of a model are used where they lie in its file, at any address, if the processor reads that as
+    /// fast.
+    private func elementAlignment(_ b: Buffer) -> UInt32 {
+        if readsUnaligned, !frame.aligned.contains(ObjectIdentifier(b.data)) { return 1 }
+        return UInt32(max(1, b.dtype.element.byteCount))
     }
 
     private func fromMemory(_ v: LV, _ t: DataType) -> LV {
@@ -142,7 +149,7 @@ extension CodeGenLLVM {
         case .uniform(let at):
             func read() throws -> LV {
                 let v = load(memory, gep(memory, p, try indexValue(at)))
-                LLVMSetAlignment(v, UInt32(max(1, b.dtype.byteCount)))
+                LLVMSetAlignment(v, elementAlignment(b))
                 return v
             }
             if let m = frame.mask {
@@ -154,18 +161,17 @@ extension CodeGenLLVM {
             let step = try indexValue(stride)
             return gather(lanes, memory) { i in
                 let v = load(memory, gep(memory, start, LLVMBuildNSWMul(builder, step, index(i), "")))
-                LLVMSetAlignment(v, UInt32(max(1, b.dtype.byteCount)))
+                LLVMSetAlignment(v, elementAlignment(b))
                 return v
             }
         default:
             let indices = try indexValue(flat)
             if let active {
-                return maskedGather(
-                    vector, addresses(p, memory, indices), active, UInt32(max(1, b.dtype.byteCount)))
+                return maskedGather(vector, addresses(p, memory, indices), active, elementAlignment(b))
             }
             return gather(lanes, memory) { i in
                 let v = load(memory, gep(memory, p, extract(indices, i)))
-                LLVMSetAlignment(v, UInt32(max(1, b.dtype.byteCount)))
+                LLVMSetAlignment(v, elementAlignment(b))
                 return v
             }
         }

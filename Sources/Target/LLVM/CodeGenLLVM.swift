@@ -48,6 +48,8 @@ final class CodeGenLLVM {
     let hasHalf: Bool
     /// The products of words that the target has instructions for.
     let dots: Set<DotProduct>
+    /// Whether reading costs no more where elements are not aligned.
+    let readsUnaligned: Bool
     let i1, i8, i16, i32, i64, half, bfloat, float, double, ptr, void: LT
     let api: LV
     var frame = Frame()
@@ -65,7 +67,9 @@ final class CodeGenLLVM {
     static let stackTotal = 128 << 10
 
     /// `definesAPI`: this module holds the variable `apus_backend_api`; the others of a library refer to it.
-    init(name: String, hasHalf: Bool, dots: Set<DotProduct>, definesAPI: Bool) throws {
+    init(
+        name: String, hasHalf: Bool, dots: Set<DotProduct>, readsUnaligned: Bool, definesAPI: Bool
+    ) throws {
         let ir =
             (definesAPI
                 ? "@apus_backend_api = global ptr null\n" : "@apus_backend_api = external global ptr\n")
@@ -76,6 +80,7 @@ final class CodeGenLLVM {
         builder = LLVMCreateBuilderInContext(context)
         self.hasHalf = hasHalf
         self.dots = dots
+        self.readsUnaligned = readsUnaligned
         i1 = LLVMInt1TypeInContext(context)
         i8 = LLVMInt8TypeInContext(context)
         i16 = LLVMInt16TypeInContext(context)

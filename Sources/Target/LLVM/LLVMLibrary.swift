@@ -4,7 +4,10 @@ import CLLVM
 /// Process-wide facts of the LLVM library. All use of LLVM goes through the folder that this file is in.
 enum LLVMLibrary {
     /// Registers this machine's code generator once.
-    static let native: Bool = apus_llvm_initialize_native_target() == 0
+    static let native: Bool = {
+        forgetPages()
+        return apus_llvm_initialize_native_target() == 0
+    }()
     /// Registers all code generators once; a little slower, only for foreign triples.
     static let all: Bool = {
         apus_llvm_initialize_targets()
@@ -25,6 +28,10 @@ enum LLVMLibrary {
         LLVMGetVersion(&major, &minor, &patch)
         return "\(major).\(minor).\(patch)"
     }()
+
+    /// Gives the memory of the library's code and constants back to the system; what is used comes back from the file. Loading
+    /// the library touches some 50 MiB of it, relocations most of all, that are never needed again.
+    static func forgetPages() { apus_llvm_forget_pages() }
 
     /// A message that LLVM hands over, as a String; frees it.
     static func take(_ message: UnsafeMutablePointer<CChar>?) -> String {
