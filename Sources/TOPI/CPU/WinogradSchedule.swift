@@ -35,6 +35,12 @@ extension TOPI {
             let tiles = Double(batch) * Double((height + m - 1) / m) * Double((width + m - 1) / m)
             // A transformed element costs about four vector instructions on the way in and three on the way out.
             let vectors = a * tiles * (4 * Double(inChannels) + 3 * Double(outChannels)) / Double(lanes) / 2
+            // Rows of tiles that no register tile divides are left to the sum.
+            let (down, across) = ((height + m - 1) / m, (width + m - 1) / m)
+            guard (4...14).contains(where: { across % $0 == 0 || (across < 7 && down * across % $0 == 0) })
+            else {
+                continue
+            }
             let t = time(arithmetic: a * products * tiles / perCycle + vectors, bytes: a * weights)
             if t < bestTime {
                 bestTime = t
@@ -127,8 +133,11 @@ struct WinogradSchedule {
         if chunk.isParallel { try sch.computeAt(products, x[0]) }
         var own = try loops(of: products, elements + [count, panels, width], outside: shared)
         guard let wide = own[4] else { throw ApusError("TOPI030", "blocks of one channel") }
-        let registers = RegisterTile.forMatrix(
+        let best = RegisterTile.forMatrix(
             rows: count, panels: panels, vectorBytes: width * 4, machine: scheduler.machine)
+        // Tiles of registers divide the rows: what is left over would guard every element.
+        let height = (1...best.rows).last { count % $0 == 0 } ?? 1
+        let registers = RegisterTile(rows: height, columns: best.columns)
         let r = try scheduler.splitOff(CPUScheduler.Axis(loop: own[2], extent: count), registers.rows)
         let c = try scheduler.splitOff(CPUScheduler.Axis(loop: own[3], extent: panels), registers.columns)
         let element = own[0...1].compactMap { $0 }
