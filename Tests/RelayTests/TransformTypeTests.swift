@@ -165,6 +165,8 @@ import Testing
 }
 
 @Suite struct IndexingTypes {
+    init() { Relay.registerAll() }
+
     @Test func stridedSlice() throws {
         var r = Random(9)
         for _ in 0..<400 {

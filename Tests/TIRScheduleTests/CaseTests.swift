@@ -23,8 +23,8 @@ struct ScheduleCases {
         let s = try Schedule(c.program())
         try c.schedule(s)
         #expect(
-            s.text == golden(c.name),
-            "differs from GoldenTexts.swift; APUS_UPDATE_GOLDEN=1 writes that file anew:\n\(s.text)")
+            s.text == Golden.texts.text(c.name),
+            "differs from Golden/texts; APUS_UPDATE_GOLDEN=1 writes it anew:\n\(s.text)")
     }
 
     @Test(arguments: cases)
@@ -54,26 +54,12 @@ struct ScheduleCases {
     }
 
     /// Not a test of its own: refreshes the texts that `yieldsTheText` compares with.
-    @Test(.enabled(if: getenv("APUS_UPDATE_GOLDEN") != nil))
+    @Test(.enabled(if: Golden.isUpdated))
     func updateGoldenTexts() throws {
-        var out =
-            "// swift-format-ignore-file\n"
-        out +=
-            "// The texts of `cases` after their schedules, by `APUS_UPDATE_GOLDEN=1`; read every change.\n\n"
-        out += "func golden(_ name: String) -> String {\n    switch name {\n"
         for c in cases {
             let s = try Schedule(c.program())
             try c.schedule(s)
-            out += "    case \"\(c.name)\":\n        return #\"\"\"\n"
-            for line in s.text.split(separator: "\n", omittingEmptySubsequences: false) {
-                out += line.isEmpty ? "\n" : "            \(line)\n"
-            }
-            out += "            \"\"\"#\n"
+            try Golden.texts.record(c.name, s.text)
         }
-        out += "    default: return \"\"\n    }\n}\n"
-        let path = "\(#filePath)".split(separator: "/").dropLast().joined(separator: "/")
-        let file = try #require(fopen("/\(path)/GoldenTexts.swift", "w"))
-        fputs(out, file)
-        fclose(file)
     }
 }

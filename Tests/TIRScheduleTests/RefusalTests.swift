@@ -350,8 +350,8 @@ struct ScheduleRefusals {
             // The intrinsics that tests of other rooms register in the same process are not part of it.
             let text = "\(e)".replacing(#/te\.\w+\.(body|reset|update)\.[0-9a-f]{16}, /#, with: "")
             #expect(
-                text == goldenError(r.name),
-                "differs from GoldenErrors.swift; APUS_UPDATE_GOLDEN=1 writes that file anew:\n\(e)")
+                text == Golden.errors.text(r.name),
+                "differs from Golden/errors; APUS_UPDATE_GOLDEN=1 writes it anew:\n\(e)")
         }
         // What came before the refused primitive stands, and nothing else.
         #expect(difference(before, s.function, scalars: ["n": 3]) == nil)
@@ -378,25 +378,13 @@ struct ScheduleRefusals {
     }
 
     /// Not a test of its own: refreshes the texts that `isRefusedWithItsCode` compares with.
-    @Test(.enabled(if: getenv("APUS_UPDATE_GOLDEN") != nil))
+    @Test(.enabled(if: Golden.isUpdated))
     func updateGoldenErrors() throws {
-        var out = "// swift-format-ignore-file\n"
-        out += "// The errors of `refusals`, by `APUS_UPDATE_GOLDEN=1`; read every change.\n\n"
-        out += "func goldenError(_ name: String) -> String {\n    switch name {\n"
         for r in refusals {
             let s = try Schedule(r.program())
             guard let e = #expect(throws: ApusError.self, performing: { try r.schedule(s) }) else { continue }
-            out += "    case \"\(r.name)\":\n        return #\"\"\"\n"
-            for line in "\(e)".split(separator: "\n", omittingEmptySubsequences: false) {
-                out += line.isEmpty ? "\n" : "            \(line)\n"
-            }
-            out += "            \"\"\"#\n"
+            try Golden.errors.record(r.name, "\(e)")
         }
-        out += "    default: return \"\"\n    }\n}\n"
-        let path = "\(#filePath)".split(separator: "/").dropLast().joined(separator: "/")
-        let file = try #require(fopen("/\(path)/GoldenErrors.swift", "w"))
-        fputs(out, file)
-        fclose(file)
     }
 
     @Test func anErrorShowsTheIR() throws {
