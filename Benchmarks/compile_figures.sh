@@ -15,7 +15,8 @@ export SWIFT_DETERMINISTIC_HASHING=1 PKG_CONFIG_PATH="$here/../.deps/pkgconfig${
 unset APUS_STANDALONE_RUNTIME
 
 "$here/../scripts/bootstrap" >&2
-swift build -c release --package-path "$here" --product compile-figures >&2
+# A kept list of sources would miss files that are new in Apus.
+swift build -c release --package-path "$here" --disable-build-manifest-caching --product compile-figures >&2
 program="$here/.build/release/compile-figures"
 
 mode="${1:-}"

@@ -230,7 +230,7 @@ private final class DeepVerifier: StmtExprVisitor {
                         "TIR202", "a loop of kind \(l.forKind.rawValue) is bound to a thread axis",
                         actual: t.threadTag)
                 }
-                axis(t.threadTag, l.extent) { visitChildren(of: s) }
+                axis(t.threadTag, l.extent, shared: true) { visitChildren(of: s) }
                 return
             }
             if l.forKind == .vectorized, let n = l.extent.asInt, n > Int(UInt16.max) {
@@ -259,7 +259,9 @@ private final class DeepVerifier: StmtExprVisitor {
         visitChildren(of: s)
     }
 
-    private func axis(_ tag: String, _ extent: PrimExpr, _ body: () -> Void) {
+    /// `shared`: a loop, whose iterations the threads around may share; lowering makes those without one wait. The axis
+    /// itself has one extent.
+    private func axis(_ tag: String, _ extent: PrimExpr, shared: Bool = false, _ body: () -> Void) {
         if ThreadScope.find(tag) == nil {
             fail(
                 "TIR200", "an unknown thread axis", expected: "blockIdx, threadIdx .x .y .z, vthread",
@@ -267,10 +269,16 @@ private final class DeepVerifier: StmtExprVisitor {
         }
         if ThreadScope.isVirtual(tag) { return body() }
         let outer = axes[tag]
-        if let outer, let m = outer.asInt, let n = extent.asInt, m != n {
-            fail("TIR200", "the axis \(tag) has two extents", expected: "\(m)", actual: "\(n)")
+        if let outer, let m = outer.asInt, let n = extent.asInt {
+            if shared, n > m {
+                fail(
+                    "TIR200", "a loop over \(tag) has more iterations than there are threads",
+                    expected: "at most \(m)", actual: "\(n)")
+            } else if !shared, n != m {
+                fail("TIR200", "the axis \(tag) has two extents", expected: "\(m)", actual: "\(n)")
+            }
         }
-        axes[tag] = extent
+        axes[tag] = outer ?? extent
         body()
         axes[tag] = outer
     }

@@ -87,6 +87,28 @@ import Testing
         let f = PrimFunc([], bufferMap: [(param: Var("h", dtype: .handle), buffer: a)], body: SeqStmt([]))
         #expect(code { try verifyWellFormed(f) } == "TIR145")
     }
+    /// Threads may share the iterations of a loop inside theirs, if there is one for each; the axis has one extent.
+    @Test(arguments: [(4, "none"), (2, "none"), (5, "TIR200")]) func loopWithinThreads(
+        _ n: Int, _ expected: String
+    ) {
+        func over(_ name: String, _ extent: Int, _ body: Stmt) -> Stmt {
+            let range = IRRange(0, extent: extent)
+            let axis = IterVar(range, Var("threadIdx.x"), .threadIndex, threadTag: "threadIdx.x")
+            return For(
+                Var(name), range.min, range.extent, .threadBinding, body: body, threadBinding: axis)
+        }
+        let f = function { _, x in over("i", 4, over("j", n, Evaluate(x))) }
+        #expect(code { try verify(f, level: .deep) } == expected)
+    }
+    @Test(arguments: [(4, "none"), (2, "TIR200")]) func axisOfTwoExtents(_ n: Int, _ expected: String) {
+        let axis = IterVar(IRRange(0, extent: 4), Var("threadIdx.x"), .threadIndex, threadTag: "threadIdx.x")
+        let other = IterVar(IRRange(0, extent: 4), Var("threadIdx.x"), .threadIndex, threadTag: "threadIdx.x")
+        let f = function { _, x in
+            AttrStmt(
+                axis, "thread_extent", IntImm(4), AttrStmt(other, "thread_extent", IntImm(n), Evaluate(x)))
+        }
+        #expect(code { try verify(f, level: .deep) } == expected)
+    }
     @Test func callee() {
         let f = PrimFunc([], bufferMap: [], body: Evaluate(Call(.int32, GlobalVar("g"), [])))
         #expect(code { try verifyWellFormed(IRModule(f)) } == "TIR148")
