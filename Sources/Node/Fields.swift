@@ -22,6 +22,8 @@ public enum FieldRole: Sendable {
     case compared
     /// Binds the variables in it: they may differ in identity on the two sides, and are paired for what follows.
     case definition
+    /// Binds the variables that stand anywhere in it, as a shape determines those of its dimensions' expressions.
+    case pattern
     /// Not compared: name hints, spans, caches.
     case ignored
 }
@@ -149,6 +151,11 @@ public struct FieldOf<N: Node>: Sendable {
         _ name: String, _ get: @escaping @Sendable (N) -> V
     ) -> Self {
         Self(name: name, role: .definition, get: { get($0).asField })
+    }
+    public static func pattern<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V)
+        -> Self
+    {
+        Self(name: name, role: .pattern, get: { get($0).asField })
     }
     public static func ignored<V: FieldConvertible>(_ name: String, _ get: @escaping @Sendable (N) -> V)
         -> Self

@@ -35,8 +35,10 @@ private struct Comparison {
         let b: FieldValue
         /// Index into `trail` of the step that led here.
         let trail: Int
-        let defining: Bool
+        let defining: Defining
     }
+    /// Which variables are paired where they are met: none, those that stand here themselves, those anywhere below.
+    enum Defining { case none, here, below }
 
     let mapFreeVariables: Bool
     var stack: [Task] = []
@@ -51,7 +53,7 @@ private struct Comparison {
     init(mapFreeVariables: Bool) { self.mapFreeVariables = mapFreeVariables }
 
     mutating func run(_ a: Node, _ b: Node) -> StructuralDifference? {
-        stack.append(Task(a: .node(a), b: .node(b), trail: 0, defining: false))
+        stack.append(Task(a: .node(a), b: .node(b), trail: 0, defining: .none))
         while let task = stack.popLast() {
             if let difference = step(task) { return difference }
         }
@@ -122,8 +124,8 @@ private struct Comparison {
             if left != nil || right != nil {
                 return left === y && right === x ? nil : difference(t, describe(t.a), describe(t.b))
             }
-            if schema.identity == .variable && x !== y && !t.defining && !mapFreeVariables {
-                isView = schema.fields.contains { $0.role == .definition }
+            if schema.identity == .variable && x !== y && t.defining == .none && !mapFreeVariables {
+                isView = schema.fields.contains { $0.role == .definition || $0.role == .pattern }
                 if !isView { return difference(t, describe(t.a) + " (free)", describe(t.b) + " (free)") }
             }
             pairedLeft[ObjectIdentifier(x)] = y
@@ -137,10 +139,15 @@ private struct Comparison {
             stack.append(
                 Task(
                     a: f.get(x), b: f.get(y), trail: extend(t.trail, ".\(f.name)"),
-                    defining: !isView
-                        && (f.role == .definition || (t.defining && schema.identity == .variable))))
+                    defining: isView ? .none : Self.defining(f.role, in: schema, t.defining)))
         }
         return nil
+    }
+
+    /// For a field of a node of some schema, met itself with `outer`.
+    static func defining(_ role: FieldRole, in schema: NodeSchema, _ outer: Defining) -> Defining {
+        if role == .pattern || outer == .below { return .below }
+        return role == .definition || (outer == .here && schema.identity == .variable) ? .here : .none
     }
 
     func describe(_ v: FieldValue) -> String {

@@ -93,7 +93,7 @@ public func relayPipeline(
     let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
     var passes: [any Pass] = [
         simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly, eliminateCommonSubexpr,
-        deadCodeElimination, absorbTranspose, narrowProducts,
+        deadCodeElimination, recognizeGelu, absorbTranspose, narrowProducts,
     ]
     if precision == .bf16 { passes.append(toMixedPrecision(lanes: lanes)) }
     let layout = alterOpLayout(lanes: lanes) { question in

@@ -78,8 +78,8 @@ public final class Buffer: Node, @unchecked Sendable {
 private let bufferSchema = NodeSchema(
     "tir.Buffer", Buffer.self,
     [
-        .definition("data", \.data), .field("dtype", \.dtype), .definition("shape", \.shape),
-        .definition("strides", \.strides), .definition("elemOffset", \.elemOffset), .ignored("name", \.name),
+        .definition("data", \.data), .field("dtype", \.dtype), .pattern("shape", \.shape),
+        .pattern("strides", \.strides), .pattern("elemOffset", \.elemOffset), .ignored("name", \.name),
         .field("alignment", \.alignment), .field("offsetFactor", \.offsetFactor),
     ], identity: .variable,
     make: {

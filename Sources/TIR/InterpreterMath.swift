@@ -189,6 +189,7 @@ enum TIRMath {
         case "tanh": return { Glibc.tanh($0) }
         case "sigmoid": return { 1 / (1 + Glibc.exp(-$0)) }
         case "erf": return { Glibc.erf($0) }
+        case "gelu": return { $0 * 0.5 * (1 + Glibc.erf($0 * 0.5.squareRoot())) }
         case "sin": return { Glibc.sin($0) }
         case "cos": return { Glibc.cos($0) }
         case "tan": return { Glibc.tan($0) }

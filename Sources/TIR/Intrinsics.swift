@@ -49,7 +49,7 @@ public enum Intrinsics {
     /// Unary functions of one floating value, result of the same type.
     public static let unaryFloat: [String] = [
         "exp", "exp2", "exp10", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid",
-        "erf",
+        "erf", "gelu",
         "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor",
         "ceil",
         "trunc", "nearbyint", "round", "fabs",
@@ -222,6 +222,8 @@ public func rsqrt(_ x: PrimExpr) -> PrimExpr { unary("rsqrt", x) }
 public func tanh(_ x: PrimExpr) -> PrimExpr { unary("tanh", x) }
 public func sigmoid(_ x: PrimExpr) -> PrimExpr { unary("sigmoid", x) }
 public func erf(_ x: PrimExpr) -> PrimExpr { unary("erf", x) }
+/// The Gaussian error linear unit, x / 2 * (1 + erf(x / sqrt 2)).
+public func gelu(_ x: PrimExpr) -> PrimExpr { unary("gelu", x) }
 public func pow(_ a: PrimExpr, _ b: PrimExpr) -> PrimExpr { intrinsic("pow", a.dtype, [a, b]) }
 public func isNaN(_ x: PrimExpr) -> PrimExpr {
     intrinsic("isnan", .bool.with(lanes: Int(x.dtype.lanes)), [x])

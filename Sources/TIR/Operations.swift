@@ -119,6 +119,7 @@ public enum tir {
     public static func exp10(_ x: PrimExpr) -> PrimExpr { call("exp10", x) }
     public static func expm1(_ x: PrimExpr) -> PrimExpr { call("expm1", x) }
     public static func erf(_ x: PrimExpr) -> PrimExpr { call("erf", x) }
+    public static func gelu(_ x: PrimExpr) -> PrimExpr { call("gelu", x) }
     public static func tanh(_ x: PrimExpr) -> PrimExpr { call("tanh", x) }
     public static func sigmoid(_ x: PrimExpr) -> PrimExpr { call("sigmoid", x) }
     public static func log(_ x: PrimExpr) -> PrimExpr { call("log", x) }

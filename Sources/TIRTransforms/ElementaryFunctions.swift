@@ -13,6 +13,7 @@ import ApusTIR
 //   tanh     tanh(±inf) = ±1, keeps -0
 //   sigmoid  below -87 the result is within 2^-126 of the true (subnormal) one
 //   erf      erf(±inf) = ±1, keeps -0
+//   gelu     the error is given in units of the last place of the argument; gelu(x) = 0 below -5.54
 //   rsqrt    1 / sqrt
 // NaN in gives NaN out. float16 and bfloat16 are computed in float32. Other types and functions are left as calls.
 //
@@ -28,6 +29,9 @@ public struct ElementaryFunction: Sendable {
     /// Largest error without them.
     public let maxULPWithoutFMA: Double
 
+    /// Whether the unit is the last place of the argument, because small results come from a difference.
+    public var isRelativeToArgument = false
+
     /// All of them. `LowerIntrinTests` measures each and fails where a bound does not hold.
     public static let all: [ElementaryFunction] = [
         ElementaryFunction(name: "exp", maxULP: 2, maxULPWithoutFMA: 4),
@@ -35,6 +39,7 @@ public struct ElementaryFunction: Sendable {
         ElementaryFunction(name: "tanh", maxULP: 4, maxULPWithoutFMA: 6),
         ElementaryFunction(name: "sigmoid", maxULP: 4, maxULPWithoutFMA: 6),
         ElementaryFunction(name: "erf", maxULP: 2, maxULPWithoutFMA: 4),
+        ElementaryFunction(name: "gelu", maxULP: 4, maxULPWithoutFMA: 5, isRelativeToArgument: true),
         ElementaryFunction(name: "rsqrt", maxULP: 2, maxULPWithoutFMA: 2),
     ]
 }
@@ -69,32 +74,51 @@ struct F32 {
         return r
     }
 
-    /// e^x. x = n*ln2 + f with |f| <= ln2/2; e^f by a polynomial; 2^n in two factors, so that neither overflows
-    /// and the last multiplication alone rounds into the subnormal range.
-    func exp(_ x: PrimExpr) -> PrimExpr {
-        bind("x", x) { x in
-            // Beyond these ends the result is inf or 0 already. A NaN fails both comparisons, and is put back.
-            bind("xc", Select(GT(x, c(89)), c(89), Select(LT(x, c(-104)), c(-104), x))) { xc in
-                bind("n", unary("nearbyint", xc * c(1.4426950408889634))) { n in
-                    let f0 = fma(n, c(-0.693145752), xc)
+    /// `x` within two ends. A NaN fails both comparisons and stays.
+    func clamp(_ x: PrimExpr, _ low: Double, _ high: Double) -> PrimExpr {
+        bind("xl", Select(LT(x, c(low)), c(low), x)) { x in Select(GT(x, c(high)), c(high), x) }
+    }
+
+    /// e^x = e^f * 2^n. x = n*ln2 + f with |f| <= ln2/2; e^f by a polynomial. `scale` gets e^f and the integer n, and
+    /// must multiply, so that a NaN stays. For |x| < 2^21.
+    private func exponential(
+        _ x: PrimExpr, _ scale: (_ power: PrimExpr, _ n: PrimExpr) -> PrimExpr
+    ) -> PrimExpr {
+        // Added to it, a small number is rounded to an integer, whose bits are the last ones of the sum.
+        let magic = 12_582_912.0
+        return bind("xc", x) { x in
+            bind("r", fma(x, c(1.4426950408889634), magic)) { r in
+                bind("n", r - c(magic)) { n in
+                    let f0 = fma(n, c(-0.693145752), x)
                     return bind("f", fma(n, c(-1.42860677e-6), f0)) { f in
                         let p = horner(
                             f,
                             [1.37805939e-3, 8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1, 1])
-                        // The conversion of a NaN is undefined: its lanes convert 0 instead.
-                        let k = Cast(int, Select(nan(n), c(0), n))
-                        return bind("k", k) { k in
-                            let half = bitwise("shift_right", k, i(1))
-                            return bind("h", half) { h in
-                                let a = float(bitwise("shift_left", h + i(127), i(23)))
-                                let b = float(bitwise("shift_left", k - h + i(127), i(23)))
-                                return Select(nan(x), x, p * a * b)
-                            }
-                        }
+                        return scale(p, bits(r) - i(Int(Float(magic).bitPattern)))
                     }
                 }
             }
         }
+    }
+
+    /// e^x, correct down to the smallest subnormal number: 2^n in two factors, so that neither overflows and the last
+    /// multiplication alone rounds into the subnormal range.
+    func exp(_ x: PrimExpr) -> PrimExpr {
+        // Beyond these ends the result is inf or 0 already.
+        exponential(clamp(x, -104, 89)) { p, n in
+            bind("k", n) { k in
+                bind("h", bitwise("shift_right", k, i(1))) { h in
+                    let a = float(bitwise("shift_left", h + i(127), i(23)))
+                    let b = float(bitwise("shift_left", k - h + i(127), i(23)))
+                    return p * a * b
+                }
+            }
+        }
+    }
+
+    /// e^x where it is a normal number below 2^127; 0 below, inf above (exponents of all zeros and ones).
+    func expNormal(_ x: PrimExpr) -> PrimExpr {
+        exponential(clamp(x, -88, 89)) { p, n in p * float(bitwise("shift_left", n + i(127), i(23))) }
     }
 
     /// ln x. x = m * 2^e with m in [2/3, 4/3): ln x = e*ln2 + ln(1 + (m-1)).
@@ -137,7 +161,7 @@ struct F32 {
                         -3.33332819422e-1,
                     ])
                 let small = fma(p * z, x, x)
-                let e = exp(fabs(x) * c(2))
+                let e = expNormal(fabs(x) * c(2))
                 let large = c(1) - c(2) / (e + c(1))
                 // The sign of the argument on both: the sum above makes +0 of -0.
                 return copysign(Select(LT(fabs(x), c(0.625)), small, large), x)
@@ -145,7 +169,7 @@ struct F32 {
         }
     }
 
-    func sigmoid(_ x: PrimExpr) -> PrimExpr { c(1) / (c(1) + exp(x * c(-1))) }
+    func sigmoid(_ x: PrimExpr) -> PrimExpr { c(1) / (c(1) + expNormal(x * c(-1))) }
 
     func erf(_ x: PrimExpr) -> PrimExpr {
         bind("x", x) { x in
@@ -156,7 +180,7 @@ struct F32 {
                     var r = fma(a, s, u)
                     for k in [-1.06777877e-1, -6.34846687e-1, -1.28717512e-1] { r = fma(r, t, k) }
                     r = fma(r, t, t * c(-1))
-                    let large = copysign(c(1) - exp(r), x)
+                    let large = copysign(c(1) - expNormal(r), x)
                     let p = horner(
                         s,
                         [
@@ -167,6 +191,31 @@ struct F32 {
                     // Beyond 4 the polynomial is not valid, and erf is 1 to the last bit.
                     let body = Select(GT(t, c(4)), copysign(c(1), x), large)
                     return Select(nan(x), x, Select(GT(t, c(0.921875)), body, small))
+                }
+            }
+        }
+    }
+
+    /// x times the normal distribution function of x: x / 2 * (1 + erf(x / sqrt 2)). The error function is the odd rational
+    /// function of least relative error (2e-8) up to a point where it is 1 in float32, and exactly 1 from there.
+    func gelu(_ x: PrimExpr) -> PrimExpr {
+        let end = 5.53999758
+        return bind("x", x) { x in
+            bind("t", clamp(x, -end, end)) { t in
+                bind("s", t * t) { s in
+                    let p = horner(
+                        s,
+                        [
+                            4.534696184014571e-08, 1.2591394946743223e-05, 0.0003325428517715692,
+                            0.009323009426018769, 0.0672866773002256, 0.797884546078422,
+                        ])
+                    let q = horner(
+                        s,
+                        [
+                            1.1910829320319592e-06, 7.261989494582923e-05, 0.0018703139707439257,
+                            0.028518376851130553, 0.2509977164090649, 1.0,
+                        ])
+                    return bind("h", x * c(0.5)) { h in fma(h, t * (p / q), h) }
                 }
             }
         }

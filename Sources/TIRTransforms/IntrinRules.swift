@@ -51,6 +51,7 @@ enum IntrinRules {
         }
         if c.dtype.bits == 64 {
             if name == "rsqrt" { return const(1, c.dtype) / sqrt(x) }
+            if name == "gelu" { return geluByErf(c, options) }
             if name == "sigmoid" {
                 return const(1, c.dtype) / (const(1, c.dtype) + ApusTIR.exp(x * const(-1, c.dtype)))
             }
@@ -69,6 +70,7 @@ enum IntrinRules {
         case "tanh": return f.tanh(x)
         case "sigmoid": return f.sigmoid(x)
         case "erf": return f.erf(x)
+        case "gelu": return f.gelu(x)
         default: return f.c(1) / sqrt(x)
         }
     }
@@ -138,7 +140,7 @@ enum IntrinRules {
             "trunc",
         ]
         var rules: [IntrinRule] = []
-        for name in Intrinsics.unaryFloat where name != "sigmoid" && name != "nearbyint" {
+        for name in Intrinsics.unaryFloat where !composed.contains(name) && name != "nearbyint" {
             rules.append(
                 external("cuda", name) { t in
                     switch t {
@@ -150,6 +152,7 @@ enum IntrinRules {
                 })
         }
         rules.append(IntrinRule(kind: "cuda", name: "sigmoid", apply: sigmoidByExp))
+        rules.append(IntrinRule(kind: "cuda", name: "gelu", apply: geluByErf))
         rules.append(external("cuda", "pow") { t in t == .float64 ? "pow" : t == .float32 ? "powf" : nil })
         for (name, function) in [
             ("warp_shuffle", "__shfl_sync"), ("warp_shuffle_up", "__shfl_up_sync"),
@@ -170,13 +173,24 @@ enum IntrinRules {
 
     /// OpenCL's functions are overloaded: one name for all types.
     private static let openCL: [IntrinRule] =
-        Intrinsics.unaryFloat.filter { $0 != "sigmoid" && $0 != "nearbyint" }.map { name in
+        Intrinsics.unaryFloat.filter { !composed.contains($0) && $0 != "nearbyint" }.map { name in
             external("opencl", name) { $0.code == .bfloat ? nil : name }
         } + [
             external("opencl", "nearbyint") { $0.code == .bfloat ? nil : "rint" },
             external("opencl", "pow") { $0.code == .bfloat ? nil : "pow" },
             IntrinRule(kind: "opencl", name: "sigmoid", apply: sigmoidByExp),
+            IntrinRule(kind: "opencl", name: "gelu", apply: geluByErf),
         ]
+
+    /// Functions that no library of a device has.
+    private static let composed: Set<String> = ["sigmoid", "gelu"]
+
+    /// x / 2 * (1 + erf(x / sqrt 2)); the error function is looked up again.
+    private static let geluByErf: @Sendable (Call, IntrinOptions) -> PrimExpr? = { c, _ in
+        let v = Var("x", dtype: c.dtype)
+        let inner = ApusTIR.erf(v * const(0.70710678118654752440, c.dtype))
+        return Let(v, c.args[0], v * const(0.5, c.dtype) * (const(1, c.dtype) + inner))
+    }
 
     /// 1 / (1 + e^-x); the exponential is looked up again.
     private static let sigmoidByExp: @Sendable (Call, IntrinOptions) -> PrimExpr? = { c, _ in

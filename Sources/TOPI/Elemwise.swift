@@ -46,6 +46,8 @@ extension TOPI {
     public static func sigmoid(_ x: Tensor) throws -> Tensor { try math(x, "sigmoid") }
     /// Error function.
     public static func erf(_ x: Tensor) throws -> Tensor { try math(x, "erf") }
+    /// Gaussian error linear unit, `x / 2 * (1 + erf(x / sqrt 2))` (Hendrycks and Gimpel 2016).
+    public static func gelu(_ x: Tensor) throws -> Tensor { try math(x, "gelu") }
     /// Sine.
     public static func sin(_ x: Tensor) throws -> Tensor { try math(x, "sin") }
     /// Cosine.

@@ -71,6 +71,7 @@ extension TOPI {
         addUnary(&t, "tanh") { try tanh($0) }
         addUnary(&t, "sigmoid") { try sigmoid($0) }
         addUnary(&t, "erf") { try erf($0) }
+        addUnary(&t, "nn.gelu") { try gelu($0) }
         addUnary(&t, "sin") { try sin($0) }
         addUnary(&t, "cos") { try cos($0) }
         addUnary(&t, "tan") { try tan($0) }

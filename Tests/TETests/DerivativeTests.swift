@@ -19,7 +19,7 @@ private let unaryTable: [(name: String, low: Double, high: Double)] = {
     func add(_ names: [String], _ low: Double, _ high: Double) {
         for n in names { t.append((name: n, low: low, high: high)) }
     }
-    add(["exp", "exp2", "exp10", "expm1", "tanh", "sigmoid", "erf", "sin", "cos", "atan"], -1.5, 1.5)
+    add(["exp", "exp2", "exp10", "expm1", "tanh", "sigmoid", "erf", "gelu", "sin", "cos", "atan"], -1.5, 1.5)
     add(["sinh", "cosh", "asinh"], -1.5, 1.5)
     add(["log", "log2", "log10", "sqrt", "rsqrt"], 0.3, 3)
     add(["log1p", "tan", "asin", "acos", "atanh"], -0.8, 0.8)

@@ -18,6 +18,21 @@ import Testing
         #expect(TIRPrinter.text(g) == TIRPrinter.text(f), sourceLocation: place)
     }
 
+    /// A shape determines the variables of its expressions, also one that a later shape names by itself.
+    @Test func variableWithinADimension() throws {
+        func program(_ swapped: Bool) -> PrimFunc {
+            let (n, m, i) = (Var("n"), Var("m", dtype: .int32), Var("i"))
+            let a = Buffer("a", [n, cast(.int64, m)], .float32)
+            let c = Buffer("c", swapped ? [n, m] : [m, n], .float32)
+            return PrimFunc(
+                buffers: [a, c],
+                body: For(i, IntImm(0), n, body: BufferStore(c, FloatImm(0), [IntImm(0), i])))
+        }
+        try expectReadsBack(program(false))
+        #expect(structuralEqual(program(false), program(false)))
+        #expect(!structuralEqual(program(false), program(true)))
+    }
+
     /// Fuzzer tir.roundtrip, seeds 916 and 1001: the range of a loop and of its thread axis hold the same `Let`, which the
     /// short form of the axis reads back as shared, another place as two.
     @Test func loopAndThreadAxisShareALet() throws {

@@ -464,8 +464,8 @@ import Testing
                 let time = clock.measure {
                     do { _ = try pass(g) } catch { failed = "\(error)" }
                 }
-                // A quadratic pass takes minutes.
-                #expect(time < .seconds(15), "\(name) on the \(shape) function: \(time)")
+                // A quadratic pass takes minutes, even where nothing else runs.
+                #expect(time < .seconds(60), "\(name) on the \(shape) function: \(time)")
                 #expect(failed == nil, "\(name) on the \(shape) function: \(failed ?? "")")
             }
         }

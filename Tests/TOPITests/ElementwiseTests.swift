@@ -33,6 +33,7 @@ struct Unary: Sendable, CustomTestStringConvertible {
         u.append(Unary("tanh", -3, 3) { tanh($0) })
         u.append(Unary("sigmoid", -4, 4) { 1 / (1 + exp(-$0)) })
         u.append(Unary("erf", -3, 3) { erf($0) })
+        u.append(Unary("nn.gelu", -3, 3) { $0 * 0.5 * (1 + erf($0 * 0.5.squareRoot())) })
         u.append(Unary("sin", -3, 3) { sin($0) })
         u.append(Unary("cos", -3, 3) { cos($0) })
         u.append(Unary("tan", -1, 1) { tan($0) })

@@ -264,6 +264,7 @@ private let functions: [String: @Sendable (Double) -> Double] = {
     f["tir.tanh"] = { tanh($0) }
     f["tir.sigmoid"] = { 1 / (1 + exp(-$0)) }
     f["tir.erf"] = { erf($0) }
+    f["tir.gelu"] = { $0 * 0.5 * (1 + erf($0 * 0.5.squareRoot())) }
     f["tir.sin"] = { sin($0) }
     f["tir.cos"] = { cos($0) }
     f["tir.tan"] = { tan($0) }

@@ -397,6 +397,7 @@ private func floorRemainder<T: FixedWidthInteger>(_ a: T, _ b: T) -> T {
         unaryTable.append((name: "tanh", { Glibc.tanh($0) }))
         unaryTable.append((name: "sigmoid", { 1 / (1 + Glibc.exp(-$0)) }))
         unaryTable.append((name: "erf", { Glibc.erf($0) }))
+        unaryTable.append((name: "gelu", { $0 * 0.5 * (1 + Glibc.erf($0 * 0.5.squareRoot())) }))
         unaryTable.append((name: "sin", { Glibc.sin($0) }))
         unaryTable.append((name: "cos", { Glibc.cos($0) }))
         unaryTable.append((name: "tan", { Glibc.tan($0) }))

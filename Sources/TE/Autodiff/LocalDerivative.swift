@@ -134,6 +134,9 @@ enum LocalDerivative {
         case "tanh": return c(1) - y * y
         case "sigmoid": return y * (c(1) - y)
         case "erf": return c(1.128379167095512573896158903121545172) * exp(-(x * x))
+        case "gelu":
+            let below = c(0.5) * (c(1) + erf(x * c(0.70710678118654752440)))
+            return below + x * c(0.398942280401432677939946059934) * exp(c(-0.5) * x * x)
         case "sin": return unary("cos", x)
         case "cos": return -unary("sin", x)
         case "tan": return c(1) + y * y

@@ -259,6 +259,9 @@ extension CodeGenC {
             case "isfinite": return try make(.bool.with(lanes: lanes), "fabs\(f)(\(x)) < INFINITY")
             case "rsqrt": return try result("1 / sqrt\(f)(\(x))")
             case "sigmoid": return try result("1 / (1 + exp\(f)(-\(x)))")
+            case "gelu":
+                let root = f.isEmpty ? "0.70710678118654752440" : "0.70710678f"
+                return try result("\(x) / 2 * (1 + erf\(f)(\(x) * \(root)))")
             case "nearbyint", "round": return try result("nearbyint\(f)(\(x))")
             case "abs": return try result("fabs\(f)(\(x))")
             case "fma": return try result("fma\(f)(\(x), \(y), \(args[2].lane))")

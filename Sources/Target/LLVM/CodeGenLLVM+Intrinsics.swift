@@ -95,6 +95,13 @@ extension CodeGenLLVM {
             let one = real(1, LLVMTypeOf(x))
             let power = try libm1("exp", LLVMBuildFNeg(builder, x, ""))
             return try result(LLVMBuildFDiv(builder, one, LLVMBuildFAdd(builder, one, power, ""), ""))
+        case "gelu":
+            let x = try argument(0)
+            let type: LT = LLVMTypeOf(x)
+            let inner = try libm1("erf", LLVMBuildFMul(builder, x, real(0.70710678118654752440, type), ""))
+            let half = LLVMBuildFMul(builder, x, real(0.5, type), "")
+            return try result(
+                LLVMBuildFMul(builder, half, LLVMBuildFAdd(builder, real(1, type), inner, ""), ""))
         case "fma":
             let x = try argument(0)
             return try result(intrinsic("llvm.fma", [LLVMTypeOf(x)], [x, try argument(1), try argument(2)]))

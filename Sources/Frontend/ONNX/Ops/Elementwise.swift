@@ -214,7 +214,7 @@ private func addActivations(_ t: inout [String: ONNXConverter]) {
             let cube = try c.mul(try c.mul(try c.mul(x, x), x), 0.044715)
             inner = try c.call("tanh", [try c.mul(try c.add(x, cube), 0.7978845608028654)])
         } else {
-            inner = try c.call("erf", [try c.mul(x, 0.7071067811865476)])
+            return [try c.call("nn.gelu", [x])]
         }
         return [try c.mul(try c.mul(x, 0.5), try c.add(inner, 1))]
     }
