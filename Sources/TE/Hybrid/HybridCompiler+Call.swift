@@ -7,7 +7,8 @@ import ApusTIR
 enum HybridBuiltins {
     /// Of one floating value; an integer becomes float32.
     static let math: Set<String> = [
-        "exp", "exp2", "exp10", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "gelu",
+        "exp", "exp2", "exp10", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf",
+        "gelu",
         "sin", "cos",
         "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "floor", "ceil", "trunc",
         "round",
