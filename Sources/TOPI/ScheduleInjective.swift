@@ -297,7 +297,7 @@ extension TOPI {
         return result
     }
 
-    private static func mentions(_ e: PrimExpr, _ vars: [Var]) -> Bool {
+    static func mentions(_ e: PrimExpr, _ vars: [Var]) -> Bool {
         var found = false
         postOrderVisit(e) { x in if vars.contains(where: { $0 === x }) { found = true } }
         return found

@@ -68,12 +68,17 @@ extension TOPI {
         try parallelise(sch, Array(outer.dropLast()) + [parts[0]], work: work, options)
     }
 
-    /// Whether some operand lies contiguous along the last spatial axis.
+    /// Whether some operand that is reduced lies contiguous along the last spatial axis. (What is the same for a whole
+    /// reduction, such as the mean in a variance, does not count.)
     private static func movesAlong(_ info: Block) -> Bool {
         guard let v = info.iterVars.last(where: { $0.iterType == .dataParallel })?.variable else {
             return false
         }
-        return info.reads.contains { $0.region.last.map { movesByOne($0.min, v) } ?? false }
+        let reduced = info.iterVars.filter { $0.iterType == .commReduce }.map(\.variable)
+        return info.reads.contains { r in
+            r.region.contains { mentions($0.min, reduced) }
+                && (r.region.last.map { movesByOne($0.min, v) } ?? false)
+        }
     }
 
     /// Factors a reduction whose operand lies contiguous along the last reduction axis into a vector of

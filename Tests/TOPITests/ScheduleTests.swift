@@ -108,6 +108,19 @@ import Testing
         #expect(n.vectors == 6, "\(f)")
     }
 
+    /// The mean of a row, which its variance reads, is no operand that lies along the rows; an axis of 1 changes nothing.
+    @Test(arguments: [[16, 128], [1, 16, 128], [1, 4, 4, 96]]) func layerNormIsOneLoop(_ shape: [Int]) throws {
+        let x = placeholder(shape)
+        let gamma = placeholder([shape[shape.count - 1]])
+        let y = try TOPI.layerNorm(x, gamma: gamma, beta: nil)
+        let f = try TOPI.scheduleGeneric(
+            try createPrimFunc([x, gamma, y]), TOPI.CPUScheduleOptions(lanes: 8, parallelWork: 64))
+        let n = loops(f)
+        #expect(n.parallel == 1)
+        // Two sums with their initialisations, and the result.
+        #expect(n.vectors == 5, "\(f)")
+    }
+
     @Test func elementwiseIsOneVectorLoop() throws {
         let x = placeholder([2, 3, 7, 8])
         let b = placeholder([3, 1, 1])
