@@ -109,7 +109,8 @@ import Testing
     }
 
     /// The mean of a row, which its variance reads, is no operand that lies along the rows; an axis of 1 changes nothing.
-    @Test(arguments: [[16, 128], [1, 16, 128], [1, 4, 4, 96]]) func layerNormIsOneLoop(_ shape: [Int]) throws {
+    @Test(arguments: [[16, 128], [1, 16, 128], [1, 4, 4, 96]]) func layerNormIsOneLoop(_ shape: [Int]) throws
+    {
         let x = placeholder(shape)
         let gamma = placeholder([shape[shape.count - 1]])
         let y = try TOPI.layerNorm(x, gamma: gamma, beta: nil)
