@@ -3,6 +3,8 @@
 
     shapes.py gemm DIR                 matrix products: sizes 512 to 4096, those of BERT, skinny ones; constant weight
     shapes.py conv DIR MODEL.onnx      one convolution with bias for each distinct one of a model (resnet50: 20)
+    shapes.py ops DIR                  other operators: convolutions of one, three axes, grouped, transposed, pooling, norms,
+                                       softmax, reductions, elementary functions, gathers, transposes, resizing
     shapes.py torch MODEL.onnx MODEL.npz THREADS
                                        PyTorch (oneDNN, blocked layout) on such a model, as a worker of bench_peers.py
 
@@ -70,6 +72,82 @@ def conv(folder, model):
         print(n, name)
 
 
+def ops(folder):
+    """Outputs are recorded with onnxruntime, optimisations off."""
+    import onnx, onnxruntime as ort
+    from onnx import TensorProto, helper, numpy_helper
+    rng = np.random.default_rng(0)
+    f32 = lambda *d: rng.standard_normal(d, dtype=np.float32)
+    weight = lambda *d: (f32(*d) / np.sqrt(np.prod(d[1:]))).astype(np.float32)
+
+    def one(name, nodes, x, constants={}, opset=17):
+        """nodes: (type, inputs, attributes), of which the last gives y; the input is x."""
+        made = [helper.make_node(t, i, [f"t{k}" if k < len(nodes) - 1 else "y"], **a) for k, (t, i, a) in enumerate(nodes)]
+        kind = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("int64"): TensorProto.INT64}[x.dtype]
+        graph = helper.make_graph(made, "g", [helper.make_tensor_value_info("x", kind, x.shape)],
+                                  [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+                                  [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        y = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        onnx.save(model, f"{folder}/{name}.onnx")
+        np.savez(f"{folder}/{name}.npz", in_x=x, out_y=y)
+
+    single = lambda name, op, x, constants={}, opset=17, **a: one(name, [(op, ["x", *constants], a)], x, constants, opset)
+    image = f32(1, 64, 56, 56)
+    # Convolutions.
+    single("conv1d_64x2000_k9", "Conv", f32(1, 64, 2000), dict(w=weight(64, 64, 9)), pads=[4, 4])
+    single("conv3d_32x16x28x28_k3", "Conv", f32(1, 32, 16, 28, 28), dict(w=weight(32, 32, 3, 3, 3)), pads=[1] * 6)
+    single("conv_group32_256x14", "Conv", f32(1, 256, 14, 14), dict(w=weight(256, 8, 3, 3)), pads=[1] * 4, group=32)
+    single("conv_depthwise_144x56", "Conv", f32(1, 144, 56, 56), dict(w=weight(144, 1, 3, 3)), pads=[1] * 4, group=144)
+    single("conv_dilated_64x56", "Conv", image, dict(w=weight(64, 64, 3, 3)), pads=[2] * 4, dilations=[2, 2])
+    single("convt_64x28_k4s2", "ConvTranspose", f32(1, 64, 28, 28), dict(w=weight(64, 32, 4, 4)), pads=[1] * 4, strides=[2, 2])
+    single("convt_64x28_k2s2", "ConvTranspose", f32(1, 64, 28, 28), dict(w=weight(64, 32, 2, 2)), strides=[2, 2])
+    one("conv_batch8_64x28", [("Conv", ["x", "w"], dict(pads=[1] * 4))], f32(8, 64, 28, 28), dict(w=weight(64, 64, 3, 3)))
+    # Pooling.
+    single("maxpool_64x112_k3s2", "MaxPool", f32(1, 64, 112, 112), kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    single("avgpool_64x56_k3", "AveragePool", image, kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4)
+    single("globalavg_512x14", "GlobalAveragePool", f32(1, 512, 14, 14))
+    # Norms.
+    row, channel = np.ones(768, np.float32) * 1.5, np.ones(64, np.float32) * 0.5
+    single("layernorm_512x768", "LayerNormalization", f32(1, 512, 768), dict(s=row, b=row))
+    single("instancenorm_64x56", "InstanceNormalization", image, dict(s=channel, b=channel))
+    single("groupnorm_64x56", "GroupNormalization", image, dict(s=channel, b=channel), opset=21, num_groups=8)
+    single("rmsnorm_512x768", "RMSNormalization", f32(1, 512, 768), dict(s=row), opset=23)
+    single("batchnorm_64x56", "BatchNormalization", image, dict(s=channel, b=channel, m=channel, v=channel))
+    single("lrn_64x56", "LRN", image, size=5)
+    # Softmax and reductions.
+    single("softmax_12x128x128", "Softmax", f32(1, 12, 128, 128), axis=-1)
+    single("softmax_64x1000", "Softmax", f32(64, 1000), axis=-1)
+    single("softmax_channels_21x128x128", "Softmax", f32(1, 21, 128, 128), axis=1)
+    single("reducesum_rows_1024x1024", "ReduceSum", f32(1024, 1024), dict(a=np.array([1])), keepdims=0)
+    single("reducesum_columns_1024x1024", "ReduceSum", f32(1024, 1024), dict(a=np.array([0])), keepdims=0)
+    single("reducemax_spatial_256x28", "ReduceMax", f32(1, 256, 28, 28), opset=17, axes=[2, 3])
+    # Element by element.
+    for op in ("Exp", "Log", "Tanh", "Sigmoid", "Erf", "Sqrt", "Relu", "HardSwish", "Softplus", "Sin", "Elu", "Floor"):
+        x = np.abs(f32(1000, 1000)) + 0.1 if op in ("Log", "Sqrt") else f32(1000, 1000)
+        single(f"{op.lower()}_1000x1000", op, x)
+    single("gelu_1000x1000", "Gelu", f32(1000, 1000), opset=20)
+    one("silu_1000x1000", [("Sigmoid", ["x"], {}), ("Mul", ["x", "t0"], {})], f32(1000, 1000))
+    single("add_rows_1000x1000", "Add", f32(1000, 1000), dict(b=f32(1000)))
+    single("pow_1000x1000", "Pow", np.abs(f32(1000, 1000)), dict(e=np.float32(2.3)))
+    # Moving data.
+    single("transpose_1024x1024", "Transpose", f32(1024, 1024), perm=[1, 0])
+    single("transpose_heads_512x12x64", "Transpose", f32(1, 512, 12, 64), perm=[0, 2, 1, 3])
+    single("transpose_nchw_nhwc_64x56", "Transpose", image, perm=[0, 2, 3, 1])
+    single("concat_64x56", "Concat", image, dict(b=f32(1, 32, 56, 56)), axis=1)
+    single("pad_64x56", "Pad", image, dict(p=np.array([0, 0, 1, 1, 0, 0, 1, 1])))
+    single("slice_64x56", "Slice", image, dict(s=np.array([8, 8]), e=np.array([48, 48]), a=np.array([2, 3])))
+    single("resize_linear_64x28_x2", "Resize", f32(1, 64, 28, 28), dict(r=np.array([], np.float32), s=np.array([1, 1, 2, 2], np.float32)), mode="linear")
+    single("resize_nearest_64x28_x2", "Resize", f32(1, 64, 28, 28), dict(r=np.array([], np.float32), s=np.array([1, 1, 2, 2], np.float32)), mode="nearest")
+    one("gather_embedding_512x768", [("Gather", ["w", "x"], {})], rng.integers(0, 30000, (1, 512)), dict(w=f32(30000, 768)))
+    one("gatherelements_512x512", [("GatherElements", ["w", "x"], dict(axis=1))], rng.integers(0, 512, (512, 512)), dict(w=f32(512, 512)))
+    single("cumsum_512x512", "CumSum", f32(512, 512), dict(a=np.int64(1)))
+    single("lstm_like_gemv_1x1024x4096", "MatMul", f32(1, 1024), dict(w=weight(1024, 4096)))
+    single("batchmatmul_12x128x64x128", "MatMul", f32(12, 128, 64), dict(w=f32(12, 64, 128)))
+
+
 def torch_worker(model, npz, threads):
     import onnx, resource, torch
     from onnx import helper, numpy_helper
@@ -112,6 +190,9 @@ if __name__ == "__main__":
         case ["conv", folder, model]:
             os.makedirs(folder, exist_ok=True)
             conv(folder, model)
+        case ["ops", folder]:
+            os.makedirs(folder, exist_ok=True)
+            ops(folder)
         case ["torch", model, npz, threads]:
             torch_worker(model, npz, threads)
         case _:
