@@ -92,7 +92,8 @@ public func relayPipeline(
     let fold = foldConstant(evaluate: evaluate)
     let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
     var passes: [any Pass] = [
-        simplifyInference, simplifyConvTranspose, foldEarly, foldScaleAxis, foldEarly, eliminateCommonSubexpr,
+        simplifyInference, simplifyConvolution(lanes: lanes), foldEarly, foldScaleAxis, foldEarly,
+        eliminateCommonSubexpr,
         deadCodeElimination, recognizeGelu, absorbTranspose, narrowProducts,
     ]
     if precision == .bf16 { passes.append(toMixedPrecision(lanes: lanes)) }

@@ -485,32 +485,3 @@ private let tinyEvaluator: ConstantEvaluator = { function in
         try expectPass(alterOpLayout(lanes: 8), text, text)
     }
 }
-
-@Suite struct SimplifyConvTransposeTests {
-    @Test func windowsThatDoNotOverlap() throws {
-        try expectPass(
-            simplifyConvTranspose,
-            """
-            def @main(%x: Tensor[(1, 3, 4, 5), float32], %w: Tensor[(3, 2, 2, 2), float32]) {
-              nn.conv2d_transpose(%x, %w, strides=[2, 2], kernel_size=[2, 2])
-            }
-            """,
-            """
-            def @main(%x: Tensor[(1, 3, 4, 5), float32], %w: Tensor[(3, 2, 2, 2), float32]) {
-              %0 = reshape(transpose(%w, axes=[1, 2, 3, 0]), newshape=[8, 3, 1, 1]);
-              %1 = nn.conv2d(%x, %0, kernel_size=[1, 1], channels=8);
-              %2 = transpose(reshape(%1, newshape=[1, 2, 2, 2, 4, 5]), axes=[0, 1, 4, 2, 5, 3]);
-              reshape(%2, newshape=[1, 2, 8, 10])
-            }
-            """)
-    }
-
-    @Test func overlappingWindowsStay() throws {
-        let text = """
-            def @main(%x: Tensor[(1, 3, 4, 5), float32], %w: Tensor[(3, 2, 3, 3), float32]) {
-              nn.conv2d_transpose(%x, %w, strides=[2, 2], kernel_size=[3, 3])
-            }
-            """
-        try expectPass(simplifyConvTranspose, text, text)
-    }
-}
