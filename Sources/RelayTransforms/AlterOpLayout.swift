@@ -116,6 +116,15 @@ private struct LayoutRewriter {
 
     // MARK: Forms of a value
 
+    /// Whether windows over values in the plain layout pay for the way there and back: their steps are no vectors in it,
+    /// and most lanes of the blocks would be channels.
+    private func isWorthBlocks(_ pool: Relay.Call) -> Bool {
+        guard let type = pool.args[0].tensorType, let shape = type.staticShape, shape.count == 4,
+            Self.elements.contains(type.dtype), let window = pool.attrs.ints("pool_size")
+        else { return false }
+        return window.reduce(1, *) > 1 && 4 * shape[1] >= 3 * roundedUp(shape[1], block)
+    }
+
     private mutating func plain(_ old: RelayExpr) throws -> RelayExpr {
         let id = ObjectIdentifier(old)
         if let known = plainForm[id] { return known }
@@ -196,7 +205,8 @@ private struct LayoutRewriter {
         switch op.name {
         case "nn.conv2d": return try convolution(call)
         case "nn.max_pool2d", "nn.avg_pool2d", "nn.global_max_pool2d", "nn.global_avg_pool2d":
-            guard isBlocked(call.args[0]), call.attrs.string("layout") == "NCHW" else { return nil }
+            guard call.attrs.string("layout") == "NCHW", isBlocked(call.args[0]) || isWorthBlocks(call)
+            else { return nil }
             let attrs = call.attrs.setting("layout", .string(blockedLayout))
             return try Relay.Call(op, [try blocked(call.args[0])], attrs, span: call.span)
         case "mean", "sum", "max", "min":

@@ -78,6 +78,8 @@ public enum Reducers {
         single("sum", { const(0, $0) }, { $0 + $1 }), single("prod", { const(1, $0) }, { $0 * $1 }),
         single("min", { maxValue($0) }, { minimum($0, $1) }),
         single("max", { minValue($0) }, { maximum($0, $1) }),
+        // Where a NaN need not win: one instruction.
+        single("max.ordered", { minValue($0) }, { select($0 .> $1, $0, $1) }),
         single("all", { _ in trueExpr }, { and($0, $1) }), single("any", { _ in falseExpr }, { or($0, $1) }),
         argument("argmax", greater: true, .keepLeft), argument("argmin", greater: false, .keepLeft),
         argument("argmax.first", greater: true, .less), argument("argmin.first", greater: false, .less),

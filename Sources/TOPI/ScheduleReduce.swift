@@ -24,12 +24,12 @@ extension TOPI {
         let width = vectorWidth(info, options)
         if let partial = try partialSums(sch, block, width) {
             let row: LoopRV
-            if spatial.isEmpty {
-                row = try sch.addUnitLoop(try sch.getLoops(block)[0])
+            // Loops of the block were made anew, without those of one iteration; the last one is over the partial results.
+            let fresh = try sch.getLoops(block)
+            if fresh.count < 2 {
+                row = try sch.addUnitLoop(fresh[0])
             } else {
-                // Loops of the block were made anew.
-                let fresh = Array(try sch.getLoops(block).prefix(spatial.count))
-                row = fresh.count == 1 ? fresh[0] : try sch.fuse(fresh)
+                row = fresh.count == 2 ? fresh[0] : try sch.fuse(Array(fresh.dropLast()))
             }
             try sch.computeAt(partial, row)
             try vectorisePartial(sch, partial, row)

@@ -9,7 +9,7 @@ extension TOPI {
     /// Computations: `softmax_maxelem`, `softmax_exp`, `softmax_expsum`, `softmax_norm` (tags the same).
     public static func softmax(_ x: Tensor, axis: Int = -1) throws -> Tensor {
         let a = try normalized(axis, rank: x.rank, "nn.softmax")
-        let greatest = try along(x, a, "softmax_maxelem") { e, k in reduceMax(e, k) }
+        let greatest = try along(x, a, "softmax_maxelem", greatestOf)
         let attrs = Attrs([(key: "axis", value: .int(a))])
         let e = try compute(x.shape, name: "softmax_exp", tag: "softmax_exp", attrs: attrs) { i in
             let wide = accumulator(of: x.dtype)
@@ -21,11 +21,19 @@ extension TOPI {
         }
     }
 
+    /// The greatest number. A NaN need not win here: it makes the sum of exponentials one, and so every result.
+    private static func greatestOf(_ e: PrimExpr, _ axes: [IterVar]) -> PrimExpr {
+        let (x, y) = (Var("x", dtype: e.dtype), Var("y", dtype: e.dtype))
+        let greater = CommReducer(
+            lhs: [x], rhs: [y], result: [select(x .> y, x, y)], identity: [minValue(e.dtype)])
+        return Reduce(greater, [e], axes)
+    }
+
     /// The logarithm of softmax along `axis`: `x - max - log(sum(exp(x - max)))`.
     public static func logSoftmax(_ x: Tensor, axis: Int = -1) throws -> Tensor {
         let a = try normalized(axis, rank: x.rank, "nn.log_softmax")
         let wide = accumulator(of: x.dtype)
-        let greatest = try along(x, a, "softmax_maxelem") { e, k in reduceMax(e, k) }
+        let greatest = try along(x, a, "softmax_maxelem", greatestOf)
         let attrs = Attrs([(key: "axis", value: .int(a))])
         let k = reduceAxis(x.shape[a], name: "k")
         let total = try compute(
