@@ -69,6 +69,10 @@ public enum TIRPasses {
         ApusTIRTransforms.vectorizeLoop(f, enable: !c.bool("tir.disable_vectorize", default: false))
     }
 
+    public static let transposeTiles = pass(
+        "TransposeTiles", "square tiles read apart and written together are transposed in registers", level: 2
+    ) { f, _ in ApusTIRTransforms.transposeTiles(f) }
+
     public static let unrollLoop = pass(
         "UnrollLoop", "unrolled loops are expanded", establishes: ["no unrolled loops"]
     ) { f, c in
@@ -130,6 +134,8 @@ public enum TIRPasses {
         hoistIfThenElse,
         loopPartition,
         vectorizeLoop,
+        // While the rows of a tile are a loop.
+        transposeTiles,
         unrollLoop,
         simplify,
         removeNoOp,

@@ -137,6 +137,10 @@ extension TOPI {
         let across = info.iterVars.dropLast().lastIndex { v in
             accesses.contains { a in a.indices.last.map { mentions($0, [v.variable]) } ?? false }
         }
+        if let across, let tiles = try squareTiles(sch, info, loops, across) {
+            try parallelise(sch, tiles, work: work, options)
+            return
+        }
         if let across, let other = extents[across], other >= 16, last >= 16, last % 16 == 0 || last >= 64 {
             let side = last % 16 == 0 || last % 8 != 0 ? 16 : 8
             let a = try sch.split(loops[across], factors: [nil, 16])
@@ -162,6 +166,47 @@ extension TOPI {
         let parts = try sch.split(loops[loops.count - 1], factors: [nil, width])
         try sch.vectorize(parts[1])
         try parallelise(sch, Array(loops.dropLast()) + [parts[0]], work: work, options)
+    }
+
+    /// Cuts a plain transposition of 32-bit elements into square tiles, whose rows are vectors that can be transposed in
+    /// registers (`transposeTiles`); the loops around one column of tiles, or nil where it is none. Axes that are
+    /// one run in memory, such as the two of an image, count as one.
+    private static func squareTiles(
+        _ sch: Schedule, _ info: Block, _ loops: [LoopRV], _ across: Int
+    ) throws -> [LoopRV]? {
+        guard let store = info.body as? BufferStore, let load = store.value as? BufferLoad,
+            load.buffer.dtype.bits == 32
+        else { return nil }
+        let vars = info.iterVars.map(\.variable)
+        let extents = info.iterVars.map { $0.dom.extent.asInt }
+        // Axes that the read steps through as one: each covers its dimension, and nothing lies between.
+        func isRun(_ a: Int, _ b: Int) -> Bool {
+            let at = load.indices.firstIndex { $0 === vars[b] }
+            guard let at, at > 0, load.indices[at - 1] === vars[a],
+                sameDimension(load.buffer.shape[at], info.iterVars[b].dom.extent)
+            else { return false }
+            return !load.indices.enumerated().contains { i, e in
+                i != at && i != at - 1 && mentions(e, [vars[a], vars[b]])
+            }
+        }
+        // (The written axes are in order and whole, always.)
+        var lastRun = loops.count - 1
+        while lastRun - 1 > across, isRun(lastRun - 1, lastRun) { lastRun -= 1 }
+        var acrossRun = across
+        while acrossRun > 0, isRun(acrossRun - 1, acrossRun) { acrossRun -= 1 }
+        guard let rows = product(Array(extents[lastRun...])),
+            let columns = product(Array(extents[acrossRun...across])),
+            let side = [16, 8, 4].first(where: { rows % $0 == 0 && columns % $0 == 0 })
+        else { return nil }
+        func fused(_ range: ClosedRange<Int>) throws -> LoopRV {
+            range.count == 1 ? loops[range.lowerBound] : try sch.fuse(Array(loops[range]))
+        }
+        let rest = Array(loops[..<acrossRun]) + Array(loops[(across + 1)..<lastRun])
+        let a = try sch.split(try fused(acrossRun...across), factors: [nil, side])
+        let b = try sch.split(try fused(lastRun...(loops.count - 1)), factors: [nil, side])
+        try sch.reorder(rest + [a[0], b[0], a[1], b[1]])
+        try sch.vectorize(b[1])
+        return rest + [a[0]]
     }
 
     /// The outer loops that are enough iterations for all threads: the others stay loops of their own, whose

@@ -35,6 +35,19 @@ import Testing
         add("add", [[2, 3, 7, 7], [3, 1, 1]], [2, 3, 7, 7])
         add("add", [[40, 48], [48]], [40, 48])
         add("transpose", [[12, 40]], [40, 12])
+        // Tiles of 16, 8 and 4, and none.
+        for n in [32, 24, 20, 18] {
+            add("transpose", [[n, 64]], [64, n])
+            add("transpose", [[2, n, 4, 12]], [2, 4, 12, n]) { Attrs(["axes": .ints([0, 2, 3, 1])]) }
+            add("transpose", [[2, 4, 12, n]], [2, n, 4, 12]) { Attrs(["axes": .ints([0, 3, 1, 2])]) }
+            add("transpose", [[4, n, 16]], [16, 4, n]) { Attrs(["axes": .ints([2, 0, 1])]) }
+        }
+        add("layout_transform", [[2, 3, 4, 8, 16]], [2, 48, 4, 8]) {
+            Attrs(["src_layout": "NCHW16c", "dst_layout": "NCHW"])
+        }
+        add("layout_transform", [[2, 48, 4, 8]], [2, 3, 4, 8, 16]) {
+            Attrs(["src_layout": "NCHW", "dst_layout": "NCHW16c"])
+        }
         add("nn.softmax", [[10, 32]], [10, 32], axis(-1))
         add("nn.softmax", [[2, 5, 37]], [2, 5, 37], axis(-1))
         add("nn.softmax", [[64]], [64], axis(0))
