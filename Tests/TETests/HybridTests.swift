@@ -354,7 +354,7 @@ struct HybridProgram: Sendable, CustomTestStringConvertible {
         Bad(code: "TE055", line: 1, body: "x = a.shape[1]"), Bad(code: "TE056", line: 1, body: "x = y"),
         Bad(code: "TE056", line: 3, body: "for i in range(4):\n        x = a[i]\n    b = x + 1"),
         Bad(code: "TE056", line: 1, body: "x = y\n    y = 1"),
-        Bad(code: "TE057", line: 1, body: "x = gelu(a[0])"),
+        Bad(code: "TE057", line: 1, body: "x = swish(a[0])"),
         Bad(code: "TE057", line: 1, body: "x = exp(1, 2)"), Bad(code: "TE058", line: 1, body: "a[0] = 1"),
         Bad(code: "TE058", line: 2, body: "for i in range(4):\n        i = 2"),
         Bad(code: "TE058", line: 1, body: "1 = 2"), Bad(code: "TE059", line: 0, body: "return a"),
