@@ -93,9 +93,19 @@ public func relayPipeline(
     let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
     var passes: [any Pass] = [
         simplifyInference, simplifyConvolution(lanes: lanes), foldEarly, foldScaleAxis, foldEarly,
-        eliminateCommonSubexpr,
-        deadCodeElimination, recognizeGelu, absorbTranspose, narrowProducts,
+        eliminateCommonSubexpr, deadCodeElimination, recognizeGelu,
     ]
+    // Products of bfloat16 have kernels of their own.
+    if precision == .model {
+        let machine = target.machine
+        passes.append(
+            fuseAttention { q in
+                TOPI.attentionPays(
+                    AttentionShape(outer: q.outer, rows: q.rows, keys: q.keys, depth: q.depth, width: q.width),
+                    machine: machine)
+            })
+    }
+    passes += [absorbTranspose, narrowProducts]
     if precision == .bf16 { passes.append(toMixedPrecision(lanes: lanes)) }
     let layout = alterOpLayout(lanes: lanes) { question in
         TOPI.winogradTile(

@@ -69,6 +69,17 @@ public struct OpStrategy: Sendable {
     return transposed || columns % lanes != 0 || columns * b.dtype.byteCount > 1024
 }
 
+/// The extents of attention in float32, where they are known.
+@Sendable private func attentionShape(_ types: [IRType]) -> AttentionShape? {
+    let tensors = types.compactMap { $0 as? TensorType }
+    guard tensors.count == types.count, tensors.count >= 3, tensors.allSatisfy({ $0.dtype == .float32 }),
+        let q = tensors[0].staticShape, let k = tensors[1].staticShape, let v = tensors[2].staticShape
+    else { return nil }
+    let n = q.count
+    return AttentionShape(
+        outer: Array(q.dropLast(2)), rows: q[n - 2], keys: k[n - 2], depth: q[n - 1], width: v[n - 1])
+}
+
 public let opStrategyKey = OpAttrKey<OpStrategy>("FTVMStrategy")
 
 /// Gives every operator that TOPI computes its strategy, beside those already set.
@@ -131,6 +142,18 @@ public enum OpStrategies {
             }
             Op.find(name)?.setting(opStrategyKey, OpStrategy([panels]))
         }
+        let attention = OpImplementation(
+            "nn.attention.fused.cpu", priority: 20,
+            applies: { _, types, target in attentionShape(types).map { TOPI.attentionPays($0, machine: target.machine) } ?? false }
+        ) { attrs, inputs, type, target in
+            guard inputs.count >= 3 else { throw ApusError("BACKEND009", "attention has three operands at least") }
+            let fused = try TOPI.fusedAttention(
+                inputs[0], inputs[1], inputs[2], mask: inputs.count > 3 ? inputs[3] : nil,
+                scale: attrs.float("scale") ?? 1, causal: attrs.bool("causal") ?? false, axes: attrs.ints("axes") ?? [],
+                machine: target.machine)
+            return try fused.map { [$0] } ?? TOPI.results(of: "nn.attention", attrs, inputs, type)
+        }
+        Op.find("nn.attention")?.setting(opStrategyKey, OpStrategy([attention]))
         // A dense layer whose weight is known only at run time.
         let dense = OpImplementation(
             "nn.dense.panels.cpu", priority: 20,

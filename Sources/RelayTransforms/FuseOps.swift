@@ -124,7 +124,11 @@ private struct FusionGrouping {
         group = Array(graph.nodes.indices)
         groupPattern = graph.patterns
         size = Array(repeating: 1, count: graph.nodes.count)
-        if maxNodes > 1 { for phase in 0..<3 { run(phase) } }
+        if maxNodes > 1 {
+            // First, so that nothing else joins a view: its memory must be there.
+            for i in graph.nodes.indices where isReadThrough(i) { commit(i, graph.parent[i]) }
+            for phase in 0..<3 { run(phase) }
+        }
     }
 
     private mutating func run(_ phase: Int) {
@@ -166,6 +170,14 @@ private struct FusionGrouping {
             case .commReduce, .opaque: continue
             }
         }
+    }
+
+    /// Whether a node is memory seen in another way that attention, its only reader, reads where it lies.
+    private func isReadThrough(_ i: Int) -> Bool {
+        guard graph.parent[i] >= 0, let view = graph.nodes[i] as? Relay.Call, view.opName == "nn.contrib_strided_view"
+        else { return false }
+        return graph.users[i].allSatisfy { $0 == graph.parent[i] }
+            && (graph.nodes[graph.parent[i]] as? Relay.Call)?.opName == "nn.attention"
     }
 
     /// Whether the results of two nodes have the same shape, so that one loop nest serves both.

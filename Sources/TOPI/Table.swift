@@ -12,6 +12,7 @@ extension TOPI {
         addBroadcast(&t)
         addReductions(&t)
         addNN(&t)
+        addAttention(&t)
         addTransforms(&t)
         addIndexing(&t)
         return t

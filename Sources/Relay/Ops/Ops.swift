@@ -12,6 +12,7 @@ enum Ops {
         registerConvolutions()
         registerPooling()
         registerMatrix()
+        registerAttention()
         registerShape()
         registerJoins()
         registerIndexing()
