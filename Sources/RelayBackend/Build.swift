@@ -101,7 +101,8 @@ public func relayPipeline(
         passes.append(
             fuseAttention { q in
                 TOPI.attentionPays(
-                    AttentionShape(outer: q.outer, rows: q.rows, keys: q.keys, depth: q.depth, width: q.width),
+                    AttentionShape(
+                        outer: q.outer, rows: q.rows, keys: q.keys, depth: q.depth, width: q.width),
                     machine: machine)
             })
     }

@@ -70,11 +70,13 @@ private struct TELowering {
 
 /// `fused_` and the operators in order, short enough for a file name.
 func kernelName(_ primitive: Relay.Function) -> String {
-    var parts: [String] = []
+    var names: [String] = []
     for node in Relay.postOrder(primitive.body) {
-        guard let call = node as? Relay.Call, let op = call.op as? Op else { continue }
-        parts.append(String(op.name.map { $0 == "." ? "_" : $0 }))
+        if let call = node as? Relay.Call, let op = call.op as? Op { names.append(op.name) }
     }
+    // What operands are read through says little.
+    let telling = names.filter { $0 != "nn.contrib_strided_view" }
+    let parts = (telling.isEmpty ? names : telling).map { String($0.map { $0 == "." ? "_" : $0 }) }
     let full = "fused_" + parts.joined(separator: "_")
     return full.count <= 80 ? full : String(full.prefix(72)) + "_and_more"
 }

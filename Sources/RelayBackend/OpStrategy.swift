@@ -144,12 +144,17 @@ public enum OpStrategies {
         }
         let attention = OpImplementation(
             "nn.attention.fused.cpu", priority: 20,
-            applies: { _, types, target in attentionShape(types).map { TOPI.attentionPays($0, machine: target.machine) } ?? false }
+            applies: { _, types, target in
+                attentionShape(types).map { TOPI.attentionPays($0, machine: target.machine) } ?? false
+            }
         ) { attrs, inputs, type, target in
-            guard inputs.count >= 3 else { throw ApusError("BACKEND009", "attention has three operands at least") }
+            guard inputs.count >= 3 else {
+                throw ApusError("BACKEND009", "attention has three operands at least")
+            }
             let fused = try TOPI.fusedAttention(
                 inputs[0], inputs[1], inputs[2], mask: inputs.count > 3 ? inputs[3] : nil,
-                scale: attrs.float("scale") ?? 1, causal: attrs.bool("causal") ?? false, axes: attrs.ints("axes") ?? [],
+                scale: attrs.float("scale") ?? 1, causal: attrs.bool("causal") ?? false,
+                axes: attrs.ints("axes") ?? [],
                 machine: target.machine)
             return try fused.map { [$0] } ?? TOPI.results(of: "nn.attention", attrs, inputs, type)
         }

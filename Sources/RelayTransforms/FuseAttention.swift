@@ -79,7 +79,8 @@ private struct AttentionFusion {
 
     private mutating func attention(_ call: Relay.Call) throws -> RelayExpr? {
         guard call.tensorType?.dtype == .float32, !(call.attrs.bool("transpose_a") ?? false),
-            let softmax = sameMatrices(call.args[0]) as? Relay.Call, softmax.opName == "nn.softmax", isOnlyUse(softmax),
+            let softmax = sameMatrices(call.args[0]) as? Relay.Call, softmax.opName == "nn.softmax",
+            isOnlyUse(softmax),
             let full = softmax.tensorType?.staticShape, full.count >= 2, !full.contains(0),
             [-1, full.count - 1].contains(softmax.attrs.int("axis") ?? -1),
             let scores = try scores(softmax.args[0], full, depth: 16), let out = call.tensorType?.staticShape
@@ -87,13 +88,17 @@ private struct AttentionFusion {
         let product = scores.product
         let matrices = out[0]
         guard
-            var q = operand(product.args[0], transposed: product.attrs.bool("transpose_a") ?? false, scaled: true),
-            var k = operand(product.args[1], transposed: !(product.attrs.bool("transpose_b") ?? false), scaled: true),
+            var q = operand(
+                product.args[0], transposed: product.attrs.bool("transpose_a") ?? false, scaled: true),
+            var k = operand(
+                product.args[1], transposed: !(product.attrs.bool("transpose_b") ?? false), scaled: true),
             var v = operand(call.args[1], transposed: call.attrs.bool("transpose_b") ?? false, scaled: false)
         else { return nil }
         let (rows, keys) = (full[full.count - 2], full[full.count - 1])
         let (depth, width) = (q.layout.shape[2], v.layout.shape[2])
-        guard [q.layout.shape[0], k.layout.shape[0], v.layout.shape[0]].allSatisfy({ $0 == 1 || $0 == matrices }),
+        guard
+            [q.layout.shape[0], k.layout.shape[0], v.layout.shape[0]].allSatisfy({ $0 == 1 || $0 == matrices }
+            ),
             full.dropLast(2).reduce(1, *) == matrices
         else { return nil }
         // Whole vectors of queries and values are read.
@@ -115,10 +120,16 @@ private struct AttentionFusion {
         let layouts = [q, k, v].map { $0.layout.broadcast([matrices] + $0.layout.shape.dropFirst()) }
         var stacks = layouts.map { Array($0.axes[0]) }
         if let mask { stacks.append(Array(mask.layout.axes.dropLast(2).joined())) }
-        guard let outer = commonExtents(stacks.map { $0.map(\.extent) }, full.dropLast(2), matrices) else { return nil }
-        guard pays(AttentionQuestion(outer: outer, rows: rows, keys: keys, depth: depth, width: width)) else { return nil }
+        guard let outer = commonExtents(stacks.map { $0.map(\.extent) }, full.dropLast(2), matrices) else {
+            return nil
+        }
+        guard pays(AttentionQuestion(outer: outer, rows: rows, keys: keys, depth: depth, width: width)) else {
+            return nil
+        }
 
-        func view(_ v: StridedValue, _ stack: [StridedLayout.Step], _ last: [[StridedLayout.Step]]) throws -> RelayExpr? {
+        func view(_ v: StridedValue, _ stack: [StridedLayout.Step], _ last: [[StridedLayout.Step]]) throws
+            -> RelayExpr?
+        {
             guard let cut = StridedLayout.cut(stack, outer) else { return nil }
             let axes = cut + last
             let shape = outer + last.map { $0.reduce(1) { $0 * $1.extent } }
@@ -146,13 +157,16 @@ private struct AttentionFusion {
         }
         if let mask {
             let n = mask.layout.axes.count
-            let last = [StridedLayout.merge(mask.layout.axes[n - 2]), StridedLayout.merge(mask.layout.axes[n - 1])]
+            let last = [
+                StridedLayout.merge(mask.layout.axes[n - 2]), StridedLayout.merge(mask.layout.axes[n - 1]),
+            ]
             guard let m = try view(mask, stacks[3], last) else { return nil }
             args.append(m)
         }
         let scale = scores.scale * q.factor * k.factor
         let result = try Relay.Call(
-            try Op.get("nn.attention"), args, Attrs(["scale": .float(scale), "causal": .bool(causal)]), span: call.span)
+            try Op.get("nn.attention"), args, Attrs(["scale": .float(scale), "causal": .bool(causal)]),
+            span: call.span)
         fused[ObjectIdentifier(call)] = result
         return try reshaped(result, out)
     }
@@ -170,7 +184,8 @@ private struct AttentionFusion {
     /// What the softmax is of; nil where it is something else.
     private func scores(_ e: RelayExpr, _ full: [Int], depth: Int) throws -> Scores? {
         let e = sameMatrices(e)
-        guard depth > 0, let call = e as? Relay.Call, isOnlyUse(call), let shape = call.tensorType?.staticShape,
+        guard depth > 0, let call = e as? Relay.Call, isOnlyUse(call),
+            let shape = call.tensorType?.staticShape,
             shape.suffix(2) == full.suffix(2), shape.reduce(1, *) == full.reduce(1, *)
         else { return nil }
         switch call.opName {
@@ -236,7 +251,9 @@ private struct AttentionFusion {
     private func mask(_ masks: [RelayExpr], _ full: [Int]) throws -> StridedValue? {
         var sum = masks[0]
         for m in masks.dropFirst() { sum = try Relay.call("add", [sum, m]) }
-        guard let shape = sum.tensorType?.staticShape, shape.count <= full.count, sum.tensorType?.dtype == .float32 else {
+        guard let shape = sum.tensorType?.staticShape, shape.count <= full.count,
+            sum.tensorType?.dtype == .float32
+        else {
             return nil
         }
         let n = full.count
@@ -256,7 +273,8 @@ private struct AttentionFusion {
     /// Whether a mask hides every key behind a row's own, and no other.
     private func isCausal(_ mask: RelayExpr, _ full: [Int]) -> Bool {
         let (rows, keys) = (full[full.count - 2], full[full.count - 1])
-        guard keys >= rows, rows > 1, let constant = mask as? Relay.Constant, let shape = mask.tensorType?.staticShape,
+        guard keys >= rows, rows > 1, let constant = mask as? Relay.Constant,
+            let shape = mask.tensorType?.staticShape,
             shape.suffix(2) == [rows, keys], shape.dropLast(2).allSatisfy({ $0 == 1 }),
             let values = try? constant.data.toArray(Float.self)
         else { return false }
@@ -270,7 +288,9 @@ private struct AttentionFusion {
         return true
     }
 
-    private func view(_ base: RelayExpr, _ extents: [Int], _ strides: [Int], _ offset: Int) throws -> RelayExpr? {
+    private func view(_ base: RelayExpr, _ extents: [Int], _ strides: [Int], _ offset: Int) throws
+        -> RelayExpr?
+    {
         guard let memory = base.tensorType?.staticShape,
             StridedAccess(shape: memory, extents: extents, strides: strides, offset: offset) != nil
         else { return nil }
@@ -308,16 +328,21 @@ private struct AttentionFusion {
 
     /// A transposition of what became attention, as the order of its result's axes.
     private func reordered(_ call: Relay.Call) throws -> RelayExpr? {
-        guard let rank = call.args[0].tensorType?.rank, let shape = call.tensorType?.staticShape else { return nil }
+        guard let rank = call.args[0].tensorType?.rank, let shape = call.tensorType?.staticShape else {
+            return nil
+        }
         let given = call.attrs.ints("axes") ?? []
         let order = given.isEmpty ? Array((0..<rank).reversed()) : given.map { $0 < 0 ? $0 + rank : $0 }
         var chain: [Relay.Call] = []
         var e = call.args[0]
-        while let c = e as? Relay.Call, c.opName == "reshape", isOnlyUse(c), c.args.count == 1, chain.count < 16 {
+        while let c = e as? Relay.Call, c.opName == "reshape", isOnlyUse(c), c.args.count == 1,
+            chain.count < 16
+        {
             chain.append(c)
             e = c.args[0]
         }
-        guard isOnlyUse(e), let attention = fused[ObjectIdentifier(e)], let own = attention.tensorType?.staticShape
+        guard isOnlyUse(e), let attention = fused[ObjectIdentifier(e)],
+            let own = attention.tensorType?.staticShape
         else { return nil }
         var layout = StridedLayout(compact: own)
         for c in chain.reversed() {
@@ -329,7 +354,9 @@ private struct AttentionFusion {
         for d in own.indices.dropLast().reversed() { strides[d] = strides[d + 1] * own[d + 1] }
         var axes = own.indices.filter { own[$0] == 1 && $0 < own.count - 1 }
         for step in layout.transposed(order).steps {
-            guard var d = own.indices.last(where: { strides[$0] == step.stride && own[$0] > 1 }) else { return nil }
+            guard var d = own.indices.last(where: { strides[$0] == step.stride && own[$0] > 1 }) else {
+                return nil
+            }
             var run = [d]
             var inside = own[d]
             while inside < step.extent, d > 0 {

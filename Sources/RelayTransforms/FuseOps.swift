@@ -174,7 +174,8 @@ private struct FusionGrouping {
 
     /// Whether a node is memory seen in another way that attention, its only reader, reads where it lies.
     private func isReadThrough(_ i: Int) -> Bool {
-        guard graph.parent[i] >= 0, let view = graph.nodes[i] as? Relay.Call, view.opName == "nn.contrib_strided_view"
+        guard graph.parent[i] >= 0, let view = graph.nodes[i] as? Relay.Call,
+            view.opName == "nn.contrib_strided_view"
         else { return false }
         return graph.users[i].allSatisfy { $0 == graph.parent[i] }
             && (graph.nodes[graph.parent[i]] as? Relay.Call)?.opName == "nn.attention"

@@ -136,7 +136,8 @@ struct StridedValue {
         return before(e, shape, scaled, depth) ?? StridedValue(base: e, layout: StridedLayout(compact: shape))
     }
 
-    private static func before(_ e: RelayExpr, _ shape: [Int], _ scaled: Bool, _ depth: Int) -> StridedValue? {
+    private static func before(_ e: RelayExpr, _ shape: [Int], _ scaled: Bool, _ depth: Int) -> StridedValue?
+    {
         guard depth > 0 else { return nil }
         func source(_ e: RelayExpr) -> StridedValue? { of(e, scaled: scaled, depth: depth - 1) }
         if let item = e as? Relay.TupleGetItem { return part(item, source) }
@@ -145,7 +146,9 @@ struct StridedValue {
         func resolved(_ axis: Int) -> Int { axis < 0 ? axis + rank : axis }
         switch call.opName {
         case "reshape", "squeeze", "expand_dims":
-            guard call.args.count == 1, var v = source(x), let new = v.layout.reshaped(shape) else { return nil }
+            guard call.args.count == 1, var v = source(x), let new = v.layout.reshaped(shape) else {
+                return nil
+            }
             v.layout = new
             return v
         case "transpose":
@@ -165,8 +168,10 @@ struct StridedValue {
             v.layout = v.layout.taking(at, axis: axis)
             return v
         case "strided_slice":
-            guard call.args.count == 1, let begin = call.attrs.ints("begin"), let axes = call.attrs.ints("axes"),
-                (call.attrs.ints("strides") ?? []).allSatisfy({ $0 == 1 }), begin.count == axes.count, var v = source(x)
+            guard call.args.count == 1, let begin = call.attrs.ints("begin"),
+                let axes = call.attrs.ints("axes"),
+                (call.attrs.ints("strides") ?? []).allSatisfy({ $0 == 1 }), begin.count == axes.count,
+                var v = source(x)
             else { return nil }
             for (b, axis) in zip(begin, axes.map(resolved)) {
                 guard b >= 0, b + shape[axis] <= v.layout.shape[axis],
@@ -179,7 +184,8 @@ struct StridedValue {
             guard scaled, call.args.count == 2, call.tensorType?.dtype == .float32 else { return nil }
             let isQuotient = call.opName == "divide"
             for (i, other) in [(0, 1), (1, 0)] where i == 0 || !isQuotient {
-                guard let n = number(call.args[other]), n.isFinite, n != 0, call.args[i].tensorType?.staticShape == shape,
+                guard let n = number(call.args[other]), n.isFinite, n != 0,
+                    call.args[i].tensorType?.staticShape == shape,
                     var v = source(call.args[i])
                 else { continue }
                 v.factor = isQuotient ? v.factor / n : v.factor * n
@@ -190,14 +196,17 @@ struct StridedValue {
         }
     }
 
-    private static func part(_ item: Relay.TupleGetItem, _ source: (RelayExpr) -> StridedValue?) -> StridedValue? {
+    private static func part(_ item: Relay.TupleGetItem, _ source: (RelayExpr) -> StridedValue?)
+        -> StridedValue?
+    {
         guard let call = item.tuple as? Relay.Call, call.opName == "split", let x = call.args.first,
             let rank = x.tensorType?.rank, let given = call.attrs.int("axis"),
             let points = call.attrs.ints("indices_or_sections"), let shape = item.tensorType?.staticShape,
             var v = source(x)
         else { return nil }
         let axis = given < 0 ? given + rank : given
-        guard let new = v.layout.sliced(item.index == 0 ? 0 : points[item.index - 1], shape[axis], axis: axis) else {
+        guard let new = v.layout.sliced(item.index == 0 ? 0 : points[item.index - 1], shape[axis], axis: axis)
+        else {
             return nil
         }
         v.layout = new
@@ -206,7 +215,9 @@ struct StridedValue {
 
     /// The one number of a constant.
     static func number(_ e: RelayExpr) -> Double? {
-        guard let constant = e as? Relay.Constant, constant.data.shape.allSatisfy({ $0 == 1 }) else { return nil }
+        guard let constant = e as? Relay.Constant, constant.data.shape.allSatisfy({ $0 == 1 }) else {
+            return nil
+        }
         return (try? constant.data.toDoubles())?.first
     }
 }

@@ -32,7 +32,10 @@ public struct StridedAccess: Sendable {
         for j in shape.indices { last.append(j == 0 ? offset / steps[0] : offset / steps[j] % shape[j]) }
         origin = last
         for (k, stride) in strides.enumerated() where stride > 0 && extents[k] > 1 {
-            guard let j = shape.indices.first(where: { shape[$0] > 1 && stride % steps[$0] == 0 && steps[$0] <= stride })
+            guard
+                let j = shape.indices.first(where: {
+                    shape[$0] > 1 && stride % steps[$0] == 0 && steps[$0] <= stride
+                })
             else { return nil }
             coefficients[j][k] = stride / steps[j]
             let (reach, overflow) = coefficients[j][k].multipliedReportingOverflow(by: extents[k] - 1)

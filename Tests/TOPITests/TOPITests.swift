@@ -13,7 +13,7 @@ import Testing
             where sum prod max min mean all any argmax argmin nn.softmax nn.log_softmax nn.layer_norm
             nn.batch_norm nn.bias_add nn.conv1d nn.conv2d nn.conv3d nn.conv1d_transpose
             nn.conv2d_transpose nn.conv3d_transpose nn.dense nn.contrib_dense_pack nn.matmul
-            nn.batch_matmul nn.max_pool1d nn.max_pool2d nn.max_pool3d nn.avg_pool1d nn.avg_pool2d
+            nn.batch_matmul nn.attention nn.contrib_strided_view nn.max_pool1d nn.max_pool2d nn.max_pool3d nn.avg_pool1d nn.avg_pool2d
             nn.avg_pool3d nn.global_max_pool2d nn.global_avg_pool2d nn.pad nn.lrn reshape transpose
             squeeze expand_dims concatenate split stack strided_slice take gather gather_nd
             scatter_elements scatter_nd broadcast_to full tile repeat reverse one_hot arange shape_of

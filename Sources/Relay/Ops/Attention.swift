@@ -10,15 +10,19 @@ extension Ops {
     static func registerAttention() {
         Op.register(
             "nn.attention",
-            doc: "softmax(scale * query key^T + mask) value for each matrix of a stack: query [..., rows, depth], key "
+            doc:
+                "softmax(scale * query key^T + mask) value for each matrix of a stack: query [..., rows, depth], key "
                 + "[..., keys, depth], value [..., keys, width], mask of what broadcasts to [..., rows, keys]; a leading "
                 + "extent of 1 of key or value is repeated. Result [..., rows, width], or its axes in another order",
             args: ["query", "key", "value", "mask"], arity: 3...4,
             attrs: [
-                AttrField("scale", .float, default: .float(1), doc: "of the products, before the mask is added"),
+                AttrField(
+                    "scale", .float, default: .float(1), doc: "of the products, before the mask is added"),
                 AttrField(
                     "causal", .bool, default: false,
-                    doc: "whether row i takes the keys up to i + keys - rows only; there are as many keys as rows at least"),
+                    doc:
+                        "whether row i takes the keys up to i + keys - rows only; there are as many keys as rows at least"
+                ),
                 AttrField(
                     "axes", .ints, default: .ints([]), in: 0...63,
                     doc: "the axes of the result in their order, the last staying last; empty = as they are"),
@@ -28,7 +32,8 @@ extension Ops {
         .setting(Relay.opPattern, OpPattern.opaque)
         Op.register(
             "nn.contrib_strided_view",
-            doc: "the memory of data seen as axes of other extents: element (i, j, …) lies offset + i strides[0] + j strides[1] "
+            doc:
+                "the memory of data seen as axes of other extents: element (i, j, …) lies offset + i strides[0] + j strides[1] "
                 + "+ … elements behind the first",
             args: ["data"],
             attrs: [
@@ -61,7 +66,8 @@ extension Ops {
             let rows = try c.known(q.shape[n - 2], "the number of rows", operand: 0)
             let keys = try c.known(k.shape[n - 2], "the number of keys", operand: 1)
             guard keys >= rows else {
-                throw c.attributeError("causal", "needs a key a row", expected: "at least \(rows) keys", actual: "\(keys)")
+                throw c.attributeError(
+                    "causal", "needs a key a row", expected: "at least \(rows) keys", actual: "\(keys)")
             }
         }
         if types.count > 3 {
@@ -76,7 +82,9 @@ extension Ops {
         let axes = attrs.ints("axes") ?? []
         guard !axes.isEmpty else { return TensorType(shape, q.dtype) }
         guard axes.sorted() == Array(0..<n), axes.last == n - 1 else {
-            throw c.attributeError("axes", "is no order of the axes with the last one last", expected: "0 to \(n - 1), each once")
+            throw c.attributeError(
+                "axes", "is no order of the axes with the last one last", expected: "0 to \(n - 1), each once"
+            )
         }
         return TensorType(axes.map { shape[$0] }, q.dtype)
     }
@@ -87,10 +95,12 @@ extension Ops {
         let shape = attrs.ints("shape") ?? []
         let strides = try c.ints("strides", count: shape.count)
         guard let memory = x.staticShape,
-            StridedAccess(shape: memory, extents: shape, strides: strides, offset: attrs.int("offset") ?? 0) != nil
+            StridedAccess(shape: memory, extents: shape, strides: strides, offset: attrs.int("offset") ?? 0)
+                != nil
         else {
             throw c.attributeError(
-                "strides", "of nn.contrib_strided_view do not stay within the axes of data", expected: "a view of \(x)")
+                "strides", "of nn.contrib_strided_view do not stay within the axes of data",
+                expected: "a view of \(x)")
         }
         return TensorType(shape.map { IntImm($0) }, x.dtype)
     }

@@ -55,7 +55,9 @@ public struct AttentionPlan: Sendable {
     /// each few rows of the tile. Nil where vectors are too short to be worth it.
     public init?(_ s: AttentionShape, _ machine: Machine) {
         let lanes = machine.lanes(bits: 32)
-        guard lanes >= 4, lanes & (lanes - 1) == 0, s.rows > 0, s.keys > 0, s.depth > 0, s.width > 0, s.matrices > 0 else {
+        guard lanes >= 4, lanes & (lanes - 1) == 0, s.rows > 0, s.keys > 0, s.depth > 0, s.width > 0,
+            s.matrices > 0
+        else {
             return nil
         }
         self.lanes = lanes
@@ -120,7 +122,8 @@ extension TOPI {
     ///
     /// Operands that are `stridedView`s are read where they lie. Nil for element types and shapes it does not know.
     public static func fusedAttention(
-        _ query: Tensor, _ key: Tensor, _ value: Tensor, mask: Tensor? = nil, scale: Double = 1, causal: Bool = false,
+        _ query: Tensor, _ key: Tensor, _ value: Tensor, mask: Tensor? = nil, scale: Double = 1,
+        causal: Bool = false,
         axes: [Int] = [], machine: Machine
     ) throws -> Tensor? {
         guard let q = query.staticShape, let k = key.staticShape, let v = value.staticShape, q.count >= 2,
@@ -138,7 +141,8 @@ extension TOPI {
         let order = axes.isEmpty ? Array(0..<n) : axes
         let full = shape.outer + [shape.rows, shape.width]
         return extern(
-            [(shape: order.map { imm(full[$0]) }, dtype: .float32)], inputs: known.map(\.source), name: "attention",
+            [(shape: order.map { imm(full[$0]) }, dtype: .float32)], inputs: known.map(\.source),
+            name: "attention",
             tag: Tag.extern, attrs: externAttrs
         ) { ins, outs in
             AttentionKernel(
@@ -167,7 +171,8 @@ private struct AttentionOperand {
         {
             guard
                 let access = StridedAccess(
-                    shape: memory, extents: shape, strides: strides, offset: tensor.op.attrs.int("offset") ?? 0)
+                    shape: memory, extents: shape, strides: strides,
+                    offset: tensor.op.attrs.int("offset") ?? 0)
             else { return nil }
             self.source = source
             self.access = access
@@ -175,16 +180,22 @@ private struct AttentionOperand {
         }
         var strides = [Int](repeating: 1, count: shape.count)
         for d in shape.indices.dropLast().reversed() { strides[d] = strides[d + 1] * shape[d + 1] }
-        guard let access = StridedAccess(shape: shape, extents: shape, strides: strides, offset: 0) else { return nil }
+        guard let access = StridedAccess(shape: shape, extents: shape, strides: strides, offset: 0) else {
+            return nil
+        }
         source = tensor
         self.access = access
     }
 
-    func reading(_ buffer: Buffer) -> AttentionReader { AttentionReader(buffer: buffer, access: access, skipped: skipped) }
+    func reading(_ buffer: Buffer) -> AttentionReader {
+        AttentionReader(buffer: buffer, access: access, skipped: skipped)
+    }
 }
 
 /// The positions of `lanes` elements side by side.
-private func span(_ first: PrimExpr, _ lanes: Int) -> PrimExpr { lanes == 1 ? first : Ramp(first, imm(1), lanes) }
+private func span(_ first: PrimExpr, _ lanes: Int) -> PrimExpr {
+    lanes == 1 ? first : Ramp(first, imm(1), lanes)
+}
 /// A number in all of `lanes`.
 private func wide(_ e: PrimExpr, _ lanes: Int) -> PrimExpr { lanes == 1 ? e : Broadcast(e, lanes) }
 
@@ -216,7 +227,9 @@ private struct AttentionReader {
     }
 
     /// The elements of `lanes` rows, from `row` on, in a column; rows from `end` on are those before it again.
-    func alongRows(_ outer: [PrimExpr], _ row: PrimExpr, _ column: PrimExpr, _ lanes: Int, end: Int?) -> PrimExpr {
+    func alongRows(_ outer: [PrimExpr], _ row: PrimExpr, _ column: PrimExpr, _ lanes: Int, end: Int?)
+        -> PrimExpr
+    {
         let step = step(2)
         let mayRun = step == 0 || end == nil
         return vector(mayRun ? step : nil, at(outer, row, column), lanes) { lane in
@@ -224,7 +237,8 @@ private struct AttentionReader {
         }
     }
 
-    private func vector(_ step: Int?, _ first: PrimExpr, _ lanes: Int, _ lane: (Int) -> PrimExpr) -> PrimExpr {
+    private func vector(_ step: Int?, _ first: PrimExpr, _ lanes: Int, _ lane: (Int) -> PrimExpr) -> PrimExpr
+    {
         guard lanes > 1, let load = first as? BufferLoad, let last = load.indices.last else { return first }
         switch step {
         case 0?: return Broadcast(first, lanes)
@@ -332,7 +346,9 @@ private struct AttentionKernel {
         } else {
             stmt = whole == 0 ? lastTile() : IfThenElse(tile .< whole, wholeTile(), lastTile())
         }
-        for b in [queries, weights, greatest, total] + (isOnline ? [rescale, sums] : []) { stmt = Allocate(b, stmt) }
+        for b in [queries, weights, greatest, total] + (isOnline ? [rescale, sums] : []) {
+            stmt = Allocate(b, stmt)
+        }
         for (v, e) in lets.reversed() { stmt = LetStmt(v, e, stmt) }
         return For(item, imm(0), imm(shape.matrices * tiles), isParallel ? .parallel : .serial, body: stmt)
     }
@@ -356,7 +372,8 @@ private struct AttentionKernel {
         private var pitch: Int { vectors * lanes }
         private let least = -3.4028234663852886e38
 
-        init(kernel: AttentionKernel, outer: [PrimExpr], first: PrimExpr, rows: Int, vectors: Int, end: Int?) {
+        init(kernel: AttentionKernel, outer: [PrimExpr], first: PrimExpr, rows: Int, vectors: Int, end: Int?)
+        {
             self.kernel = kernel
             self.outer = outer
             self.first = first
@@ -368,7 +385,8 @@ private struct AttentionKernel {
         func body() -> Stmt {
             let single = Block(kernel: kernel, tile: self, begin: imm(0), count: limit())
             guard kernel.isOnline else {
-                return SeqStmt.flat([transposeQueries()] + single.scores() + [single.exponentials(), single.valueSums()])
+                return SeqStmt.flat(
+                    [transposeQueries()] + single.scores() + [single.exponentials(), single.valueSums()])
             }
             let n = Var("block")
             let begin = Var("first_key")
@@ -405,12 +423,15 @@ private struct AttentionKernel {
             let squares = shape.depth / lanes
             if squares > 0 {
                 let square = Var("square")
-                let loads = (0..<lanes).map { kernel.query.alongColumns(outer, at($0), square * lanes, lanes) }
+                let loads = (0..<lanes).map {
+                    kernel.query.alongColumns(outer, at($0), square * lanes, lanes)
+                }
                 parts.append(
                     For(
                         square, imm(0), imm(squares),
                         body: transposed(loads) { vectors in
-                            SeqStmt.flat(vectors.enumerated().map { store(square * lanes + $0.offset, $0.element) })
+                            SeqStmt.flat(
+                                vectors.enumerated().map { store(square * lanes + $0.offset, $0.element) })
                         }))
             }
             for column in (squares * lanes)..<shape.depth {
@@ -436,7 +457,8 @@ private struct AttentionKernel {
                 for i in 0..<lanes where i & bit == 0 {
                     let pair = [now[i], now[i + bit]]
                     next[i] = named(Shuffle(pair, (0..<lanes).map { $0 & bit == 0 ? $0 : lanes + $0 - bit }))
-                    next[i + bit] = named(Shuffle(pair, (0..<lanes).map { $0 & bit == 0 ? $0 + bit : lanes + $0 }))
+                    next[i + bit] = named(
+                        Shuffle(pair, (0..<lanes).map { $0 & bit == 0 ? $0 + bit : lanes + $0 }))
                 }
                 now = next
                 bit /= 2
@@ -534,7 +556,8 @@ private struct AttentionKernel {
             ///
             /// A value of a row is used up by all vectors before the next.
             private func product(
-                _ rows: Int, _ columns: Int, _ lanes: Int, over extent: PrimExpr, left: (Var, Int) -> PrimExpr,
+                _ rows: Int, _ columns: Int, _ lanes: Int, over extent: PrimExpr,
+                left: (Var, Int) -> PrimExpr,
                 right: (Var, Int) -> PrimExpr, finish: (Int, Int, PrimExpr) -> Stmt
             ) -> Stmt {
                 let sums = Buffer("acc", [rows * columns * lanes], scope: "local")
@@ -553,7 +576,9 @@ private struct AttentionKernel {
                     var row: [Stmt] = []
                     for c in 0..<columns {
                         initial.append(BufferStore(sums, wide(const(0.0, .float32), lanes), at(r, c)))
-                        row.append(BufferStore(sums, BufferLoad(sums, at(r, c)) + wide(a, lanes) * vectors[c], at(r, c)))
+                        row.append(
+                            BufferStore(
+                                sums, BufferLoad(sums, at(r, c)) + wide(a, lanes) * vectors[c], at(r, c)))
                         last.append(finish(r, c, BufferLoad(sums, at(r, c))))
                     }
                     steps.append(LetStmt(a, left(step, r), SeqStmt.flat(row)))
@@ -602,7 +627,8 @@ private struct AttentionKernel {
                         BufferStore(
                             now,
                             kernel.isOnline
-                                ? BufferLoad(kernel.greatest, at(j)) : wide(const(tile.least, .float32), lanes), at(j)))
+                                ? BufferLoad(kernel.greatest, at(j))
+                                : wide(const(tile.least, .float32), lanes), at(j)))
                     parts.append(BufferStore(sum, wide(const(0.0, .float32), lanes), at(j)))
                 }
                 if kernel.causal {
@@ -613,7 +639,8 @@ private struct AttentionKernel {
                         LetStmt(
                             common, greatestOf(leastOf(visible, count), imm(0)),
                             SeqStmt.flat([
-                                maxima(now, imm(0), common, hidden: false), maxima(now, common, count, hidden: true),
+                                maxima(now, imm(0), common, hidden: false),
+                                maxima(now, common, count, hidden: true),
                             ])))
                 } else {
                     parts.append(maxima(now, imm(0), count, hidden: false))
@@ -643,7 +670,8 @@ private struct AttentionKernel {
                                 SeqStmt.flat([
                                     BufferStore(kernel.rescale, factor, at(j)),
                                     BufferStore(
-                                        kernel.total, BufferLoad(kernel.total, at(j)) * factor + BufferLoad(sum, at(j)),
+                                        kernel.total,
+                                        BufferLoad(kernel.total, at(j)) * factor + BufferLoad(sum, at(j)),
                                         at(j)),
                                     BufferStore(kernel.greatest, greatest[j], at(j)),
                                 ])))
@@ -653,7 +681,9 @@ private struct AttentionKernel {
                 }
                 if !kernel.isOnline { loop.append(tile.invertTotals()) }
                 var second = SeqStmt.flat(loop)
-                for j in (0..<tile.vectors).reversed() { second = LetStmt(greatest[j], BufferLoad(now, at(j)), second) }
+                for j in (0..<tile.vectors).reversed() {
+                    second = LetStmt(greatest[j], BufferLoad(now, at(j)), second)
+                }
                 parts.append(second)
                 return Allocate(now, Allocate(sum, SeqStmt.flat(parts)))
             }
@@ -670,10 +700,12 @@ private struct AttentionKernel {
                     if let mask = kernel.mask {
                         score =
                             score
-                            + mask.alongRows(tile.outer, tile.first + j * lanes, begin + key, lanes, end: tile.end)
+                            + mask.alongRows(
+                                tile.outer, tile.first + j * lanes, begin + key, lanes, end: tile.end)
                     }
                     if hidden {
-                        let row = asType(.int32, tile.first + (j * lanes + shape.keys - shape.rows) - begin - key)
+                        let row = asType(
+                            .int32, tile.first + (j * lanes + shape.keys - shape.rows) - begin - key)
                         score = Select(
                             Ramp(row, const(1, .int32), lanes) .>= wide(const(0, .int32), lanes), score,
                             wide(minValue(.float32), lanes))
@@ -681,7 +713,9 @@ private struct AttentionKernel {
                     let s = Var("s\(j)", dtype: type)
                     let old = BufferLoad(now, at)
                     var stores: [Stmt] = [BufferStore(now, Select(s .> old, s, old), at)]
-                    if hidden || kernel.mask != nil { stores.insert(BufferStore(kernel.weights, s, place), at: 0) }
+                    if hidden || kernel.mask != nil {
+                        stores.insert(BufferStore(kernel.weights, s, place), at: 0)
+                    }
                     steps.append(LetStmt(s, score, SeqStmt.flat(stores)))
                 }
                 return For(key, low, high - low, body: SeqStmt.flat(steps))
@@ -727,17 +761,20 @@ private struct AttentionKernel {
                     left: { step, row in
                         BufferLoad(kernel.weights, [(step + kernel.margin) * tile.pitch + firstRow + row])
                     },
-                    right: { step, c in kernel.value.alongColumns(tile.outer, begin + step, column(c), lanes) },
+                    right: { step, c in kernel.value.alongColumns(tile.outer, begin + step, column(c), lanes)
+                    },
                     finish: { row, c, sum in
                         let at = firstRow + row
                         guard kernel.isOnline else {
-                            return tile.store(at, column(c), sum * wide(BufferLoad(kernel.total, [at]), lanes), lanes)
+                            return tile.store(
+                                at, column(c), sum * wide(BufferLoad(kernel.total, [at]), lanes), lanes)
                         }
                         let first = at * shape.width + column(c)
                         let place = [span(first, lanes)]
                         return BufferStore(
                             kernel.sums,
-                            BufferLoad(kernel.sums, place) * wide(BufferLoad(kernel.rescale, [at]), lanes) + sum, place)
+                            BufferLoad(kernel.sums, place) * wide(BufferLoad(kernel.rescale, [at]), lanes)
+                                + sum, place)
                     })
             }
         }

@@ -15,7 +15,9 @@ extension TOPI {
     /// j * strides[1] + …` elements behind the first.
     ///
     /// - Throws: TOPI033 where that leaves the memory or is not affine in each of its axes (see `StridedAccess`).
-    public static func stridedView(_ data: Tensor, shape: [Int], strides: [Int], offset: Int = 0) throws -> Tensor {
+    public static func stridedView(_ data: Tensor, shape: [Int], strides: [Int], offset: Int = 0) throws
+        -> Tensor
+    {
         guard let memory = data.staticShape,
             let access = StridedAccess(shape: memory, extents: shape, strides: strides, offset: offset)
         else {
@@ -27,7 +29,9 @@ extension TOPI {
             (key: "shape", value: .ints(shape)), (key: "strides", value: .ints(strides)),
             (key: "offset", value: .int(offset)),
         ])
-        return try compute(shape, name: "view", tag: Tag.stridedView, attrs: attrs) { data[access.indices($0)] }
+        return try compute(shape, name: "view", tag: Tag.stridedView, attrs: attrs) {
+            data[access.indices($0)]
+        }
     }
 
     /// `softmax(scale * query key^T + mask) value` for each matrix of a stack, as that formula says.
@@ -41,12 +45,14 @@ extension TOPI {
     ///   - axes: the axes of the result in their order; empty = as they are.
     /// - Returns: `[…, rows, width]`, or its axes in another order.
     public static func attention(
-        _ query: Tensor, _ key: Tensor, _ value: Tensor, mask: Tensor? = nil, scale: Double = 1, causal: Bool = false,
+        _ query: Tensor, _ key: Tensor, _ value: Tensor, mask: Tensor? = nil, scale: Double = 1,
+        causal: Bool = false,
         axes: [Int] = []
     ) throws -> Tensor {
         let n = query.rank
         try require(
-            n >= 2 && key.rank == n && value.rank == n, "nn.attention", "stacks of matrices of one rank are needed")
+            n >= 2 && key.rank == n && value.rank == n, "nn.attention",
+            "stacks of matrices of one rank are needed")
         let wide = accumulator(of: query.dtype)
         let (rows, keys) = (query.shape[n - 2], key.shape[n - 2])
         let full = Array(query.shape.dropLast()) + [keys]
@@ -84,7 +90,8 @@ extension TOPI {
             [
                 try attention(
                     try operand(x, 0), try operand(x, 1), try operand(x, 2), mask: x.count > 3 ? x[3] : nil,
-                    scale: a.float("scale") ?? 1, causal: a.bool("causal") ?? false, axes: a.ints("axes") ?? [])
+                    scale: a.float("scale") ?? 1, causal: a.bool("causal") ?? false,
+                    axes: a.ints("axes") ?? [])
             ]
         }
         t["nn.contrib_strided_view"] = { a, x, _ in
