@@ -199,6 +199,35 @@ private func span(_ first: PrimExpr, _ lanes: Int) -> PrimExpr {
 /// A number in all of `lanes`.
 private func wide(_ e: PrimExpr, _ lanes: Int) -> PrimExpr { lanes == 1 ? e : Broadcast(e, lanes) }
 
+/// e^x for x <= 0, a vector of float32: the weight of a score that lies `x` below the greatest of its row.
+///
+/// `x = n ln 2 + f` with `|f| <= ln 2 / 2`; adding a number whose last digit is a one rounds `n`, and leaves it, the
+/// exponent's bias added, in the lowest bits. Below -87 the weight is 0. A weight is within 1.5 units in the last place down
+/// to e^-20 and within 5 of them down to e^-87; next to the greatest weight, which is 1, that is nothing.
+private func weight(_ x: PrimExpr) -> PrimExpr {
+    let type = x.dtype
+    let lanes = Int(type.lanes)
+    func c(_ v: Double) -> PrimExpr { const(v, type) }
+    func named(_ name: String, _ value: PrimExpr, _ body: (PrimExpr) -> PrimExpr) -> PrimExpr {
+        let v = Var(name, dtype: type)
+        return Let(v, value, body(v))
+    }
+    let integer = DataType.int32.with(lanes: lanes)
+    let bias = 12_582_912.0 + 127
+    return named("x", x) { x in
+        named("t", x * c(1.4426950408889634) + c(bias)) { t in
+            named("f", x - (t - c(bias)) * c(0.6931471805599453)) { f in
+                var p = c(1.37805939e-3)
+                for k in [8.37312452e-3, 4.16695364e-2, 1.66664720e-1, 4.99999851e-1, 1, 1] {
+                    p = p * f + c(k)
+                }
+                let power = bitwise("shift_left", intrinsic("reinterpret", integer, [t]), const(23, integer))
+                return Select(x .< c(-87), c(0), p * intrinsic("reinterpret", type, [power]))
+            }
+        }
+    }
+}
+
 /// Reads elements of an operand.
 private struct AttentionReader {
     let buffer: Buffer
@@ -654,7 +683,7 @@ private struct AttentionKernel {
                     let place = weightAt(key, imm(j))
                     steps.append(
                         LetStmt(
-                            e, ApusTIR.exp(BufferLoad(kernel.weights, place) - greatest[j]),
+                            e, weight(BufferLoad(kernel.weights, place) - greatest[j]),
                             SeqStmt.flat([
                                 BufferStore(kernel.weights, e, place),
                                 BufferStore(sum, BufferLoad(sum, at(j)) + e, at(j)),
@@ -666,7 +695,7 @@ private struct AttentionKernel {
                         let factor = Var("factor\(j)", dtype: type)
                         loop.append(
                             LetStmt(
-                                factor, ApusTIR.exp(BufferLoad(kernel.greatest, at(j)) - greatest[j]),
+                                factor, weight(BufferLoad(kernel.greatest, at(j)) - greatest[j]),
                                 SeqStmt.flat([
                                     BufferStore(kernel.rescale, factor, at(j)),
                                     BufferStore(
