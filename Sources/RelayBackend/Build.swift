@@ -91,9 +91,12 @@ public func relayPipeline(
     let lanes = max(4, target.machine.lanes(bits: 32))
     let fold = foldConstant(evaluate: evaluate)
     let foldEarly = foldConstant(keepRearranged: true, evaluate: evaluate)
-    var passes: [any Pass] = [
-        simplifyInference, simplifyConvolution(lanes: lanes), foldEarly, foldScaleAxis, foldEarly,
-        eliminateCommonSubexpr, deadCodeElimination, recognizeGelu,
+    var passes: [any Pass] = [simplifyInference]
+    // Without such instructions products of float32 are faster.
+    if target.machine.hasVNNI || target.machine.hasI8MM { passes.append(quantizedProducts) }
+    passes += [
+        simplifyConvolution(lanes: lanes), foldEarly, foldScaleAxis, foldEarly, eliminateCommonSubexpr,
+        deadCodeElimination, recognizeGelu,
     ]
     // Products of bfloat16 have kernels of their own.
     if precision == .model {
