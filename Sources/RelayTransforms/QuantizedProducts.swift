@@ -4,7 +4,7 @@ import ApusRelay
 import ApusRuntime
 import ApusSupport
 
-/// Lets dense layers and convolutions of dequantised values sum the integers themselves: graphs of DequantizeLinear, operator,
+/// Lets matrix products and convolutions of dequantised values sum the integers themselves: graphs of DequantizeLinear, operator,
 /// QuantizeLinear then compute what QLinearConv and MatMulInteger do.
 ///
 /// With data `s (a - p)` and weights `t (b - q)`, `t` one number or one for each output:
@@ -145,6 +145,7 @@ private struct QuantizedRewriter {
         switch call.opName {
         case "nn.conv2d": return try convolution(call)
         case "nn.dense": return try dense(call)
+        case "nn.batch_matmul": return try matrices(call)
         case "add": return try biased(call, before)
         case "divide": return try rescaled(call, before)
         case "nn.max_pool2d", "reshape", "transpose":
@@ -194,6 +195,20 @@ private struct QuantizedRewriter {
         let attrs = call.attrs.setting("out_dtype", .dtype(.int32))
         let sum = try Relay.Call(call.op, [try data.integers(), w], attrs, span: call.span)
         return try scaled(Sum(integers: sum, scales: scales.map { $0 * own }, axisFromEnd: 1), call.span)
+    }
+
+    /// Stacks of matrices, both perhaps known only at run time.
+    private mutating func matrices(_ call: Relay.Call) throws -> RelayExpr? {
+        guard call.tensorType?.dtype == .float32, let columns = call.tensorType?.staticShape?.last,
+            let left = Dequantized.of(call.args[0]), let right = Dequantized.of(call.args[1]),
+            left.isUniform, right.isUniform, left.value.exprKind != .constant,
+            let s = left.scale.single, let t = right.scale.single
+        else { return nil }
+        let attrs = call.attrs.setting("out_dtype", .dtype(.int32))
+        let sum = try Relay.Call(
+            call.op, [try left.integers(), try right.integers()], attrs, span: call.span)
+        let scales = [Double](repeating: s * t, count: columns)
+        return try scaled(Sum(integers: sum, scales: scales, axisFromEnd: 1), call.span)
     }
 
     /// `sum * scales` in float32, remembered.

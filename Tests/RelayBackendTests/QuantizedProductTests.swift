@@ -164,4 +164,33 @@ import Testing
             }
         }
     }
+
+    @Test(arguments: [(DataType.uint8, DataType.uint8), (.uint8, .int8), (.int8, .int8)], [false, true])
+    func matricesKnownAtRunTime(_ types: (DataType, DataType), transposed: Bool) throws {
+        let a = Relay.Var("a", shape: [3, 5, 33], dtype: types.0)
+        let b = Relay.Var("b", shape: transposed ? [3, 21, 33] : [3, 33, 21], dtype: types.1)
+        func product(_ a: RelayExpr, _ b: RelayExpr) throws -> RelayExpr {
+            try Relay.call("nn.batch_matmul", [a, b], ["transpose_b": .bool(transposed)])
+        }
+        func operand(_ v: Relay.Var, _ scale: Double, zero: Double, _ type: DataType) throws -> RelayExpr {
+            try dequantized(v, try Relay.scalar(scale, .float32), zero: try Relay.scalar(zero, type))
+        }
+        let body = try product(try operand(a, 0.5, zero: 4, types.0), try operand(b, 0.25, zero: 9, types.1))
+        let module = try quantizedProducts.run(IRModule(Relay.Function([a, b], body)))
+        let main = try #require(module["main"] as? Relay.Function)
+        let products = Relay.postOrder(main.body).compactMap { $0 as? Relay.Call }.filter {
+            $0.opName == "nn.batch_matmul"
+        }
+        #expect(products.map { $0.tensorType?.dtype } == [.int32])
+        let inputs = [
+            try bytes([3, 5, 33], types.0, 1),
+            try bytes(transposed ? [3, 21, 33] : [3, 33, 21], types.1, 2),
+        ]
+        let executor = try compile(module, CompileOptions(target: .host)).executor()
+        for (i, v) in inputs.enumerated() { try executor.setInput(i, v) }
+        try executor.run()
+        let sums = Relay.Function([a, b], try product(try integers(a, 4), try integers(b, 9)))
+        let expected = try interpret(sums, inputs, target: .host)[0].toDoubles().map { $0 * 0.125 }
+        #expect(try executor.output(0).toDoubles() == expected)
+    }
 }

@@ -116,7 +116,8 @@ import Testing
             [d.q, d.k, d.v] + [d.mask].compactMap { $0 }, [d.expected], tolerance: 1e-5)
     }
 
-    @Test(arguments: cases, targets)
+    /// Every case for one of the processors in turn.
+    @Test(arguments: zip(cases, (0..<cases.count).map { targets[$0 % targets.count] }))
     func kernel(_ c: Case, _ target: String) throws {
         // Other processors' kernels run here as long as this one knows vectors of their length.
         let machine = try Target(target).machine
