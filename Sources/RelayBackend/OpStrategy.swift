@@ -113,7 +113,10 @@ public enum OpStrategies {
             opStrategyKey, OpStrategy([winograd]))
         let winogradWeight = OpImplementation("conv2d_winograd_weight_transform.cpu") { attrs, inputs, _, _ in
             guard inputs.count == 1 else { throw ApusError("BACKEND009", "a weight is one operand") }
-            return [try TOPI.conv2dWinogradWeightTransform(inputs[0], tile: attrs.int("tile_size") ?? 4)]
+            return [
+                try TOPI.conv2dWinogradWeightTransform(
+                    inputs[0], tile: attrs.int("tile_size") ?? 4, block: attrs.int("channel_block") ?? 0)
+            ]
         }
         Op.find("nn.contrib_conv2d_winograd_weight_transform")?.setting(
             opStrategyKey, OpStrategy([winogradWeight]))

@@ -326,7 +326,7 @@ private struct LayoutRewriter {
         if dot == nil, left == .float32, inner == block, read == 0, groups == 1,
             let tile = winogradTile(for: call, weight)
         {
-            return try winograd(call, data, weight, tile)
+            return try winograd(call, data, tile)
         }
         let filled = try padded(try plain(call.args[1]), [0: block, 1: inner])
         var packed = try transform(filled, from: "OIHW", to: "OIHW\(inner)i\(block)o")
@@ -363,17 +363,10 @@ private struct LayoutRewriter {
                 width: result[3]))
     }
 
-    private mutating func winograd(
-        _ call: Relay.Call, _ data: RelayExpr, _ weight: [Int], _ tile: Int
-    ) throws -> RelayExpr {
-        let side = tile + 2
-        let transformed = try Relay.call(
+    private mutating func winograd(_ call: Relay.Call, _ data: RelayExpr, _ tile: Int) throws -> RelayExpr {
+        let panels = try Relay.call(
             "nn.contrib_conv2d_winograd_weight_transform", [try plain(call.args[1])],
-            ["tile_size": .int(tile)])
-        let blocks = try Relay.call(
-            "reshape", [transformed],
-            ["newshape": .ints([side, side, weight[0] / block, block, weight[1]])])
-        let panels = try Relay.call("transpose", [blocks], ["axes": .ints([0, 1, 2, 4, 3])])
+            ["tile_size": .int(tile), "channel_block": .int(block)])
         return try Relay.call(
             "nn.contrib_conv2d_winograd_without_weight_transform", [data, panels],
             ["tile_size": .int(tile), "padding": call.attrs["padding"] ?? .ints([0, 0, 0, 0])])

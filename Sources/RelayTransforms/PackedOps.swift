@@ -43,8 +43,13 @@ public enum PackedOps {
             "nn.contrib_conv2d_winograd_weight_transform",
             doc:
                 "The weight of a convolution as Winograd's method multiplies by it: [O][I][k][k] to [a][a][O][I], "
-                + "a = tile_size + k - 1",
-            args: ["weight"], attrs: [tileSize]
+                + "a = tile_size + k - 1; in panels of channel_block outputs [a][a][O/o][I][o]",
+            args: ["weight"],
+            attrs: [
+                tileSize,
+                AttrField(
+                    "channel_block", .int, default: 0, in: 0...1024, doc: "outputs in a panel; 0 = no panels"),
+            ]
         )
         .setting(Relay.typeRelation, winogradWeightType)
         .setting(Relay.opPattern, OpPattern.opaque)
@@ -92,7 +97,15 @@ public enum PackedOps {
                 expected: "[O][I][k][k], k from 2 to 5", actual: "\(types)")
         }
         let side = IntImm((attrs.int("tile_size") ?? 4) + size - 1)
-        return TensorType([side, side, weight.shape[0], weight.shape[1]], weight.dtype)
+        let block = attrs.int("channel_block") ?? 0
+        if block == 0 { return TensorType([side, side, weight.shape[0], weight.shape[1]], weight.dtype) }
+        guard let outputs = weight.shape[0].asInt, outputs % block == 0 else {
+            throw ApusError(
+                "RELAY201", "nn.contrib_conv2d_winograd_weight_transform: the outputs",
+                expected: "whole panels of \(block)", actual: "\(weight.shape[0])")
+        }
+        return TensorType(
+            [side, side, IntImm(outputs / block), weight.shape[1], IntImm(block)], weight.dtype)
     }
 
     private static let winogradType: Relay.TypeRelation = { types, attrs in

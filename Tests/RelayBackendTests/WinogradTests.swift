@@ -1,3 +1,4 @@
+import ApusDriver
 import ApusIR
 import ApusRelay
 import ApusRelayBackend
@@ -144,6 +145,63 @@ import Testing
         #expect(text.contains("product_update"))
         #expect(text.contains("product = T.alloc_buffer") && text.contains("scope=\"local\""))
         #expect(text.contains("T.vectorized(16)"))
+    }
+
+    @Test(
+        "transformed weights, plain and in panels, and the schedule that applies to them",
+        arguments: [(32, 7, 16), (16, 16, 0), (6, 5, 0), (4, 8, 2), (64, 24, 16), (1, 1, 0)], [2, 4])
+    func transformedWeights(_ sizes: (Int, Int, Int), _ tile: Int) throws {
+        let (outputs, channels, block) = sizes
+        let taps = 3
+        let side = tile + taps - 1
+        let weight = NDArray.random(shape: [outputs, channels, taps, taps], seed: 7)
+        let x = Relay.Var("w", shape: [outputs, channels, taps, taps])
+        let y = try Relay.call(
+            "nn.contrib_conv2d_winograd_weight_transform", [x],
+            ["tile_size": .int(tile), "channel_block": .int(block)])
+        let executor = try compile(IRModule(Relay.Function([x], y)), CompileOptions(target: .host)).executor()
+        try executor.setInput(0, weight)
+        try executor.run()
+        let result = try executor.output(0)
+        let panels = block == 0 ? [outputs, channels] : [outputs / block, channels, block]
+        #expect(result.shape == [side, side] + panels)
+        let actual = try result.toDoubles()
+        let w = try weight.toDoubles()
+        let g = try WinogradMatrices(tile: tile, taps: taps).weight
+        var worst = 0.0
+        for o in 0..<outputs {
+            for c in 0..<channels {
+                for e in 0..<side {
+                    for f in 0..<side {
+                        var sum = 0.0
+                        for r in 0..<taps {
+                            for s in 0..<taps {
+                                sum += g[e][r] * w[((o * channels + c) * taps + r) * taps + s] * g[f][s]
+                            }
+                        }
+                        let size = max(1, block)
+                        let at = ((e * side + f) * (outputs / size) + o / size) * channels + c
+                        worst = max(worst, abs(actual[at * size + o % size] - sum))
+                    }
+                }
+            }
+        }
+        #expect(worst < 1e-6)
+    }
+
+    @Test("the transformation of weights is unrolled: no element chooses among coefficients")
+    func weightSchedule() throws {
+        let target = try Target("llvm -mcpu=znver4 -num-cores=2")
+        for (channels, block) in [(64, 16), (48, 0)] {
+            let weight = placeholder([64, channels, 3, 3], name: "weight")
+            let y = try TOPI.conv2dWinogradWeightTransform(weight, tile: 4, block: block)
+            let function = try TOPI.schedule(try createPrimFunc([weight, y]), target: target)
+            let text = "\(function)"
+            #expect(text.contains("scope=\"local\""))
+            #expect(text.contains("T.unroll(6)") && text.contains("T.vectorized(16)"))
+            let lowered = try lower(function)
+            #expect(!"\(lowered)".contains("Select"))
+        }
     }
 
     @Test func refusals() throws {

@@ -80,6 +80,10 @@ final class CPUScheduler {
             let before = sch.copy()
             do { done = try winograd.apply() } catch is ApusError { sch = before }
         }
+        if let weight = try WinogradWeightSchedule(self) {
+            let before = sch.copy()
+            do { done = try weight.apply() } catch is ApusError { sch = before }
+        }
         for (block, name) in named where !done.contains(name) {
             let kind = try tag(block)
             if let tile = try Microkernel.shape(of: block, kind, self) {
@@ -116,7 +120,8 @@ final class CPUScheduler {
         [
             TOPI.Tag.conv2dNCHWc, TOPI.Tag.depthwiseConv2dNCHWc, TOPI.Tag.densePacked, "batch_matmul",
             "matmul",
-            "dense", TOPI.Tag.winogradProduct, "conv2d_nchw", "group_conv2d_nchw", "depthwise_conv2d_nchw",
+            "dense", TOPI.Tag.winogradProduct, TOPI.Tag.winogradWeight, "conv2d_nchw", "group_conv2d_nchw",
+            "depthwise_conv2d_nchw",
         ].contains(try tag(block))
     }
 

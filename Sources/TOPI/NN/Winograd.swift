@@ -5,6 +5,10 @@ import ApusTE
 import ApusTIR
 
 extension TOPI.Tag {
+    /// The weight of a convolution, transformed along its columns.
+    public static let winogradWeightColumns = "winograd_weight_columns"
+    /// The weight, transformed.
+    public static let winogradWeight = "winograd_weight"
     // The stages of a convolution by Winograd's method, first to last.
     /// Tiles of the data, transformed along their columns.
     public static let winogradRows = "winograd_rows"
@@ -83,27 +87,38 @@ public struct WinogradMatrices: Sendable {
 
 extension TOPI {
     /// The weight `[O][I][3][3]` as Winograd's method multiplies by it: `[a][a][O][I]` with `a = tile + 2`, `G g G^T`.
-    public static func conv2dWinogradWeightTransform(_ weight: Tensor, tile: Int) throws -> Tensor {
-        guard let shape = weight.staticShape, shape.count == 4, shape[2] == shape[3] else {
-            throw ApusError("TOPI020", "a square window of static shape is needed", actual: "\(weight)")
+    ///
+    /// - Parameter block: outputs in a panel; the result is `[a][a][O/block][I][block]` then. 0: no panels.
+    public static func conv2dWinogradWeightTransform(_ weight: Tensor, tile: Int, block: Int = 0) throws
+        -> Tensor
+    {
+        guard let shape = weight.staticShape, shape.count == 4, shape[2] == shape[3], block >= 0,
+            block == 0 || shape[0] % block == 0
+        else {
+            throw ApusError(
+                "TOPI020", "a square window of static shape is needed, its outputs whole panels",
+                actual: "\(weight), panels of \(block)")
         }
         let m = try WinogradMatrices(tile: tile, taps: shape[2])
         let a = m.points
-        return try compute(
-            [IntImm(a), IntImm(a), weight.shape[0], weight.shape[1]], name: "winograd_weight",
-            tag: Tag.injective
+        let inner = block == 0 ? [] : [imm(block)]
+        let outputs = block == 0 ? weight.shape[0] : imm(shape[0] / block)
+        func output(_ panel: PrimExpr, _ lane: [PrimExpr]) -> PrimExpr {
+            lane.first.map { panel * block + $0 } ?? panel
+        }
+        let columns = try compute(
+            [outputs, weight.shape[1], imm(a), imm(m.taps)] + inner, name: "winograd_weight_columns",
+            tag: Tag.winogradWeightColumns
         ) { i in
-            func rows(_ column: Int) -> PrimExpr {
-                choice(
-                    i[0],
-                    (0..<a).map { e in
-                        combination(
-                            m.weight[e], (0..<m.taps).map { weight[i[2], i[3], imm($0), imm(column)] },
-                            weight.dtype)
-                    })
-            }
-            let columns = (0..<m.taps).map(rows)
-            return choice(i[1], (0..<a).map { combination(m.weight[$0], columns, weight.dtype) })
+            let column = (0..<m.taps).map { weight[output(i[0], Array(i.dropFirst(4))), i[1], imm($0), i[3]] }
+            return choice(i[2], m.weight.map { combination($0, column, weight.dtype) })
+        }
+        return try compute(
+            [imm(a), imm(a), outputs, weight.shape[1]] + inner, name: "winograd_weight",
+            tag: Tag.winogradWeight
+        ) { i in
+            let row = (0..<m.taps).map { columns[[i[2], i[3], i[0], imm($0)] + i.dropFirst(4)] }
+            return choice(i[1], m.weight.map { combination($0, row, weight.dtype) })
         }
     }
 
