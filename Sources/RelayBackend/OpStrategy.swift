@@ -101,12 +101,20 @@ public enum OpStrategies {
             ]
         }
         Op.find("nn.contrib_conv2d_NCHWc")?.setting(opStrategyKey, OpStrategy([packed]))
-        let winograd = OpImplementation("conv2d_winograd_NCHWc.cpu") { attrs, inputs, _, _ in
+        let winograd = OpImplementation("conv2d_winograd_NCHWc.cpu") { attrs, inputs, result, target in
             guard inputs.count == 2 else { throw ApusError("BACKEND009", "a convolution has two operands") }
+            let tile = attrs.int("tile_size") ?? 4
+            guard let w = inputs[1].staticShape, w.count == 5, let y = (result as? TensorType)?.staticShape,
+                let plan = WinogradPlan(
+                    batch: y[0], inChannels: w[3], outChannels: w[2] * w[4], height: y[2], width: y[3],
+                    tile: tile, taps: w[0] - tile + 1, machine: target.machine)
+            else {
+                throw ApusError("BACKEND009", "Winograd's method needs static shapes", actual: "\(result)")
+            }
             return [
                 try TOPI.conv2dWinogradNCHWc(
-                    inputs[0], inputs[1], tile: attrs.int("tile_size") ?? 4,
-                    padding: attrs.ints("padding") ?? [0, 0, 0, 0])
+                    inputs[0], inputs[1], tile: tile, padding: attrs.ints("padding") ?? [0, 0, 0, 0],
+                    chunk: plan.chunk)
             ]
         }
         Op.find("nn.contrib_conv2d_winograd_without_weight_transform")?.setting(

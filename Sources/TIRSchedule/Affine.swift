@@ -24,6 +24,11 @@ struct Affine {
 
     var isConstant: Bool { terms.isEmpty }
 
+    /// How many terms are quotients or remainders.
+    var digits: Int {
+        terms.reduce(0) { $0 + ($1.atom.kind == .floorDiv || $1.atom.kind == .floorMod ? 1 : 0) }
+    }
+
     /// `self + k * other`, or nil on overflow.
     func adding(_ other: Affine, times k: Int = 1) -> Affine? {
         var result = self
@@ -197,6 +202,10 @@ final class ArithContext {
             whole.constant &+= a
             return whole
         }
+        if let coarse = withoutFineTerms(rest, c) {
+            let quotient = floorDivided(coarse.sum, coarse.divisor, dtype)
+            return whole.adding(quotient) ?? Affine(atom: x.expr(dtype))
+        }
         // floor((g*y + r) / (g*c')) = floor((y + floor(r / g)) / c')
         let g = rest.terms.reduce(c) { gcd($0, $1.coef) }
         var divisor = c
@@ -206,16 +215,44 @@ final class ArithContext {
             rest.constant = r / g
         }
         if divisor == 1 { return whole.adding(rest) ?? Affine(atom: x.expr(dtype)) }
-        if rest.constant == 0, rest.terms.count == 1, rest.terms[0].coef == 1,
-            let inner = rest.terms[0].atom as? FloorDiv, let d = inner.b.asInt, d > 0
-        {
+        // floor((y + floor(z / d)) / c) = floor((d*y + z) / (d*c))
+        for (i, t) in rest.terms.enumerated() where t.coef == 1 {
+            guard let inner = t.atom as? FloorDiv, let d = inner.b.asInt, d > 0 else { continue }
             let p = d.multipliedReportingOverflow(by: divisor)
-            if !p.overflow {
-                return whole.adding(floorDivided(affine(inner.a), p.partialValue, dtype)) ?? Affine(0)
+            // The terms keep their order, so that equal quotients have equal texts.
+            var sum: Affine? = Affine(0)
+            for (j, u) in rest.terms.enumerated() {
+                let k = u.coef.multipliedReportingOverflow(by: d)
+                let scaled = k.overflow ? nil : sum?.adding(Affine(atom: u.atom), times: k.partialValue)
+                sum = j == i ? sum?.adding(affine(inner.a)) : scaled
             }
+            guard !p.overflow, let sum = sum?.adding(Affine(rest.constant), times: d) else { continue }
+            return whole.adding(floorDivided(sum, p.partialValue, dtype)) ?? Affine(atom: x.expr(dtype))
         }
         let atom = Affine(atom: binary(.floorDiv, rest.expr(dtype), const(divisor, dtype)))
         return whole.adding(atom) ?? atom
+    }
+
+    /// `floor((g*y + r) / (g*c)) = floor(y / c)` where `0 <= r < g`: `y` and `c`; nil where no terms of `x` are such an `r`.
+    private func withoutFineTerms(_ x: Affine, _ divisor: Int) -> (sum: Affine, divisor: Int)? {
+        for t in x.terms {
+            let g = gcd(divisor, t.coef)
+            guard g > 1, x.constant >= 0, let constant = floorDivide(x.constant, g) else { continue }
+            var coarse = Affine(constant)
+            var fine = Affine(x.constant - constant * g)
+            for u in x.terms {
+                if u.coef % g == 0 {
+                    coarse.terms.append(AffineTerm(atom: u.atom, coef: u.coef / g))
+                } else {
+                    fine.terms.append(u)
+                }
+            }
+            let (lo, hi) = bounds(fine)
+            if !fine.terms.isEmpty, let lo, let hi, lo >= 0, hi < g {
+                return (sum: coarse, divisor: divisor / g)
+            }
+        }
+        return nil
     }
 
     private func floorModulo(_ x: Affine, _ c: Int, _ dtype: DataType) -> Affine {
@@ -267,7 +304,7 @@ final class ArithContext {
                     var next = s.adding(high, times: -wanted.partialValue)
                     next = next?.adding(Affine(atom: t.atom), times: -t.coef)
                     next = next?.adding(affine(low.a), times: t.coef)
-                    if let next, next.terms.count < s.terms.count {
+                    if let next, next.terms.count < s.terms.count || next.digits < s.digits {
                         s = next
                         changed = true
                         break search

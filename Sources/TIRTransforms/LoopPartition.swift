@@ -27,6 +27,9 @@ public struct LoopPartitionOptions: Sendable {
     }
 }
 
+/// Annotation of a loop: whether it may be cut.
+private let partitionKey = "loop_partition"
+
 /// Collects the conditions below a loop that are worth deciding: conjuncts of `likely(…)` and of block predicates,
 /// or all conditions.
 private final class ConditionFinder: StmtExprVisitor {
@@ -216,7 +219,7 @@ private final class Partitioner: AnalyzingMutator {
         let mayBranch =
             loop.forKind == .threadBinding && loop.threadBinding?.threadTag.hasPrefix("blockIdx") ?? false
         guard loop.forKind == .serial || loop.forKind == .parallel || mayBranch,
-            nodeCountAtMost(loop.body, options.maxNodes)
+            loop.annotations.bool(partitionKey) ?? true, nodeCountAtMost(loop.body, options.maxNodes)
         else {
             return nil
         }
@@ -290,7 +293,8 @@ private func nodeCountAtMost(_ s: Stmt, _ limit: Int) -> Bool {
 
 /// Splits serial and parallel loops where their `likely` conditions and block predicates hold for a range of iterations,
 /// so that the middle part runs without conditions; bounds may be symbolic. Loops over a grid (`blockIdx`) get two bodies
-/// and a test. Vectorised and unrolled loops are left alone: their passes treat conditions themselves.
+/// and a test. Vectorised and unrolled loops are left alone: their passes treat conditions themselves; and so are loops
+/// whose annotation `loop_partition` is false.
 public func loopPartition(_ f: PrimFunc, options: LoopPartitionOptions) -> PrimFunc {
     f.rewritingBody { Partitioner(f, options).mutate($0) }
 }

@@ -167,6 +167,14 @@ let cases: [Case] = {
             try s.reorder(x[0], y[0], x[1], y[1])
             try s.computeAt(s.getBlock("bx"), y[0])
         })
+    // Chunks of several fused axes: less than a line, lines that end within chunks, whole lines, whole pictures.
+    for size in [2, 5, 8, 12] {
+        all.append(
+            Case(name: "computeAt chunks of \(size)", program: { Programs.lines() }) { s in
+                let parts = try s.split(s.fuse(s.getLoops(s.getBlock("C"))), factors: [nil, size])
+                try s.computeAt(s.getBlock("B"), parts[0])
+            })
+    }
     all.append(
         Case(name: "computeAt padding stage", program: { Programs.conv() }) { s in
             let l = try s.getLoops(s.getBlock("conv"))

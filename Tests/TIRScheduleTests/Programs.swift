@@ -190,6 +190,17 @@ enum Programs {
         return p.function
     }
 
+    /// Rows of a picture laid end to end: B[24] = A * 2; C[2, 3, 4] = B, read line by line.
+    static func lines() -> PrimFunc {
+        var p = Program()
+        let a = p.input("A", [24])
+        let b = p.temporary("B", [24])
+        let c = p.output("C", [2, 3, 4])
+        p.compute("B", b) { s, _ in load(a, s[0]) * FloatImm(2) }
+        p.compute("C", c) { s, _ in load(b, (s[0] * 3 + s[1]) * 4 + s[2]) }
+        return p.function
+    }
+
     /// A blur in two steps with a window of three: both steps have overlapping regions.
     static func blur(_ n: Int = 9, _ m: Int = 8) -> PrimFunc {
         var p = Program()

@@ -253,6 +253,22 @@ import Testing
         }
     }
 
+    @Test func annotatedLoopsAreLeftAlone() throws {
+        let f = try parse(
+            """
+            @T.prim_func
+            def main(A: T.Buffer((8,), "float32")):
+                for i in T.parallel(8):
+                    if T.likely(i < 5):
+                        A[i] = T.float32(1)
+            """)
+        let loop = try #require(f.body as? For)
+        for whole in [false, true] {
+            let g = f.with(body: loop.with(annotations: Attrs(["loop_partition": .bool(!whole)])))
+            #expect((loopPartition(g) === g) == whole)
+        }
+    }
+
     @Test func largeBodiesAreLeftAlone() throws {
         let f = try parse(
             """

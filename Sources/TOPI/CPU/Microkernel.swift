@@ -12,24 +12,31 @@ struct RegisterTile {
     let rows: Int
     let columns: Int
 
+    /// Cycles of a step of the reduction: its multiply-adds, a load a row and a vector (two a cycle), the vectors again from
+    /// the second-level cache (32 bytes a cycle), and never less than the latency of a multiply-add, since each accumulator
+    /// waits for its last.
+    func cycles(vectorBytes: Int, machine: Machine) -> Double {
+        if rows == 0 { return 0 }
+        let multiplies = Double(rows * columns) / Double(machine.fmaPorts)
+        let loads = max(Double(rows + columns) / 2, Double(columns * vectorBytes) / 32)
+        return max(multiplies, loads, Double(machine.fmaLatency))
+    }
+
     /// The tile of a matrix product of `rows` rows and `panels` vectors of columns that takes the fewest cycles, the rows that
     /// are left over at the end included: rows need not be whole tiles, columns must.
     ///
-    /// A step of the reduction costs its multiply-adds, a load a row and a vector (two a cycle), the vectors again from the
-    /// second-level cache (32 bytes a cycle), and never less than the latency of a multiply-add, since each accumulator waits
-    /// for its last.
-    static func forMatrix(rows: Int, panels: Int, vectorBytes: Int, machine: Machine) -> RegisterTile {
+    /// - Parameter wholeRows: whether the tile must divide the rows.
+    static func forMatrix(
+        rows: Int, panels: Int, vectorBytes: Int, machine: Machine, wholeRows: Bool = false
+    ) -> RegisterTile {
         func cycles(_ r: Int, _ c: Int) -> Double {
-            if r == 0 { return 0 }
-            let multiplies = Double(r * c) / Double(machine.fmaPorts)
-            let loads = max(Double(r + c) / 2, Double(c * vectorBytes) / 32)
-            return max(multiplies, loads, Double(machine.fmaLatency))
+            RegisterTile(rows: r, columns: c).cycles(vectorBytes: vectorBytes, machine: machine)
         }
+        let registers = machine.vectorRegisters
         var best = RegisterTile(rows: 1, columns: 1)
         var bestCost = Double.infinity
-        let registers = machine.vectorRegisters
         for c in 1...max(1, min(panels, registers - 2)) where panels % c == 0 {
-            for r in 1...max(1, min(rows, registers - 2)) {
+            for r in 1...max(1, min(rows, registers - 2)) where !wholeRows || rows % r == 0 {
                 // With one row the vectors are operands in memory and need no register.
                 guard r == 1 ? c + 1 <= registers : r * c + c + 1 <= registers else { continue }
                 let whole = Double(rows / r) * cycles(r, c) + cycles(rows % r, c)

@@ -6,56 +6,11 @@ import ApusTIR
 import ApusTIRSchedule
 import ApusTarget
 
-extension TOPI {
-    /// The side of the tile with which Winograd's method computes a convolution of 3 x 3 taps and stride 1 faster than the
-    /// sum itself does; nil where none does.
-    ///
-    /// In cycles, with `v = lanes * ports` multiply-adds each. The sum takes 9 multiply-adds an element and reads its weights
-    /// once. The method takes `(m + 2)^2 / m^2` and its two transformations, which cost a few instructions for each
-    /// element of a transformed tile, but its weights are `(m + 2)^2 / 9` times as large, and what of them does not stay in a
-    /// cache comes from memory, shared by the cores, at 8 bytes a cycle. It must save a quarter to be worth its memory.
-    public static func winogradTile(
-        batch: Int, inChannels: Int, outChannels: Int, height: Int, width: Int, machine: Machine
-    ) -> Int? {
-        // The tiles of several images are not yet cut into chunks.
-        guard batch == 1 else { return nil }
-        let lanes = machine.lanes(bits: 32)
-        let perCycle = Double(lanes * machine.fmaPorts)
-        let weights = Double(inChannels) * Double(outChannels) * 4
-        func time(arithmetic: Double, bytes: Double) -> Double {
-            arithmetic / Double(max(1, machine.numCores)) + bytes / 8
-        }
-        let elements = Double(batch) * Double(height) * Double(width)
-        let products = Double(inChannels) * Double(outChannels)
-        let direct = time(arithmetic: 9 * products * elements / perCycle, bytes: 9 * weights)
-        var best: Int?
-        var bestTime = 0.75 * direct
-        for m in [2, 4] {
-            let a = Double((m + 2) * (m + 2))
-            let tiles = Double(batch) * Double((height + m - 1) / m) * Double((width + m - 1) / m)
-            // A transformed element costs about four vector instructions on the way in and three on the way out.
-            let vectors = a * tiles * (4 * Double(inChannels) + 3 * Double(outChannels)) / Double(lanes) / 2
-            // Rows of tiles that no register tile divides are left to the sum.
-            let (down, across) = ((height + m - 1) / m, (width + m - 1) / m)
-            guard (4...14).contains(where: { across % $0 == 0 || (across < 7 && down * across % $0 == 0) })
-            else {
-                continue
-            }
-            let t = time(arithmetic: a * products * tiles / perCycle + vectors, bytes: a * weights)
-            if t < bestTime {
-                bestTime = t
-                best = m
-            }
-        }
-        return best
-    }
-}
-
 /// The schedule of a convolution by Winograd's method.
 ///
-/// The result is computed in chunks of tiles: the data of a chunk is transformed, multiplied and transformed back while it
-/// is in the second-level cache. Chunks run in parallel; where there are fewer than cores, all tiles are one chunk and
-/// each stage is parallel by itself.
+/// The tiles of all images are one axis, cut into chunks (`WinogradPlan`): the data of a chunk is transformed, multiplied and
+/// transformed back while it is in the second-level cache. Chunks run in parallel; where all tiles are one chunk, each stage
+/// is parallel by itself.
 struct WinogradSchedule {
     let scheduler: CPUScheduler
     /// The stages that are there, by tag.
@@ -97,7 +52,7 @@ struct WinogradSchedule {
         let columns = try stage(TOPI.Tag.winogradColumns)
 
         let axes = try scheduler.axisLoops(store)
-        guard axes.count == 5, let down = axes[2].loop, let across = axes[3].loop, let lane = axes[4].loop,
+        guard axes.count == 5, let lane = axes[4].loop,
             let tile = try sch.get(columns).iterVars[2].dom.extent.asInt
         else { throw ApusError("TOPI030", "the result is not in blocks of channels") }
         let info = try sch.get(product)
@@ -105,39 +60,43 @@ struct WinogradSchedule {
         guard extents.count == 7 else {
             throw ApusError("TOPI030", "a product of five axes and two sums is needed")
         }
-        let depth = extents[5] * extents[6]
         let panels = extents[3]
         let width = extents[4]
-        let tilesDown = (axes[2].extent + tile - 1) / tile
-        let tilesAcross = (axes[3].extent + tile - 1) / tile
-        let bytesPerTile = extents[0] * extents[1] * (depth + panels * width) * 4
-        let chunk = self.chunk(axes[0].extent, tilesDown, tilesAcross, bytesPerTile)
+        let count = info.annotations.int(TOPI.winogradChunk) ?? extents[2]
+        let isChunked = count < extents[2]
 
         // The result: chunks, then blocks of channels, then tiles, then the elements of a tile.
-        let y = try sch.split(down, factors: [nil, chunk.down, tile])
-        let x = try sch.split(across, factors: [nil, chunk.across, tile])
-        let outside = [axes[0].loop].compactMap { $0 } + [y[0], x[0]]
+        let y = try cut(axes[2], tile)
+        let x = try cut(axes[3], tile)
         let channels = [axes[1].loop].compactMap { $0 }
-        try sch.reorder(outside + channels + [y[1], x[1], y[2], x[2], lane])
-        try sch.computeAt(columns, x[1])
+        let inside = y.inner + x.inner
+        let places = [axes[0].loop].compactMap { $0 } + y.outer + x.outer
+        try sch.reorder(places + channels + inside + [lane])
+        // One pixel has no loop over places.
+        let first = (channels + inside).first ?? lane
+        var within = places.isEmpty ? try sch.addUnitLoop(first) : try sch.fuse(places)
+        var outside: [LoopRV] = []
+        if isChunked {
+            let parts = try sch.split(within, factors: [nil, count])
+            outside = [parts[0]]
+            within = parts[1]
+            // The last chunk may be part full: a test a tile is cheaper than code of its own, which one core would run.
+            for l in parts { try sch.annotate(l, "loop_partition", .bool(false)) }
+        }
+        try sch.reorder(outside + channels + [within] + inside + [lane])
+        try sch.computeAt(columns, within)
         try sch.setScope(columns, scope: "local")
-        try unrollOwn(columns, 3)
-        try sch.unroll(y[2])
-        try sch.unroll(x[2])
+        try unrollOwn(columns, below: within)
+        for l in inside { try sch.unroll(l) }
         try sch.vectorize(lane)
 
         // The products, in tiles of registers.
         let elements = [extents[0], extents[1]]
-        let shared = chunk.isParallel ? outside.count : 0
-        let count = chunk.isParallel ? chunk.down * chunk.across : extents[2]
-        if chunk.isParallel { try sch.computeAt(products, x[0]) }
-        var own = try loops(of: products, elements + [count, panels, width], outside: shared)
+        for at in outside { try sch.computeAt(products, at) }
+        var own = try loops(of: products, elements + [count, panels, width], outside: outside.count)
         guard let wide = own[4] else { throw ApusError("TOPI030", "blocks of one channel") }
-        let best = RegisterTile.forMatrix(
-            rows: count, panels: panels, vectorBytes: width * 4, machine: scheduler.machine)
-        // Tiles of registers divide the rows: what is left over would guard every element.
-        let height = (1...best.rows).last { count % $0 == 0 } ?? 1
-        let registers = RegisterTile(rows: height, columns: best.columns)
+        let registers = RegisterTile.forMatrix(
+            rows: count, panels: panels, vectorBytes: width * 4, machine: scheduler.machine, wholeRows: true)
         let r = try scheduler.splitOff(CPUScheduler.Axis(loop: own[2], extent: count), registers.rows)
         let c = try scheduler.splitOff(CPUScheduler.Axis(loop: own[3], extent: panels), registers.columns)
         let element = own[0...1].compactMap { $0 }
@@ -150,27 +109,28 @@ struct WinogradSchedule {
         try Microkernel(block: product, scheduler: scheduler).accumulate(nil)
         for l in r.inner + c.inner { try sch.unroll(l) }
         try sch.vectorize(wide)
-        if !chunk.isParallel { try scheduler.parallelise(element + c.outer, work: nil) }
+        if !isChunked { try scheduler.parallelise(element + c.outer, work: nil) }
 
         // The transformed data.
-        if chunk.isParallel { try sch.computeAt(data, x[0]) }
-        own = try loops(of: data, elements + [count, extents[5], extents[6]], outside: shared)
-        let tiles = own[2...3].compactMap { $0 }
-        guard let at = tiles.last, let up = own[0], let along = own[1], let lanes = own[4] else {
-            throw ApusError("TOPI030", "the data has one tile")
+        for at in outside { try sch.computeAt(data, at) }
+        own = try loops(of: data, elements + [count, extents[5], extents[6]], outside: outside.count)
+        guard let up = own[0], let along = own[1], let lanes = own[4] else {
+            throw ApusError("TOPI030", "a tile of one element")
         }
+        var tiles = own[2...3].compactMap { $0 }
+        if tiles.isEmpty { tiles = [try sch.addUnitLoop(up)] }
         try sch.reorder(tiles + [up, along, lanes])
-        try sch.computeAt(rows, at)
+        try sch.computeAt(rows, tiles[tiles.count - 1])
         try sch.setScope(rows, scope: "local")
-        try unrollOwn(rows, 3)
+        try unrollOwn(rows, below: tiles[tiles.count - 1])
         try sch.unroll(up)
         try sch.unroll(along)
         try sch.vectorize(lanes)
-        if chunk.isParallel {
+        if isChunked {
             try scheduler.parallelise(outside, work: nil)
         } else {
             try scheduler.parallelise(tiles, work: nil)
-            try scheduler.parallelise(outside + channels, work: nil)
+            try scheduler.parallelise(channels + [within], work: nil)
         }
         for block in [store, rows, data, product, products, columns] { names.insert(try sch.get(block).name) }
         return names
@@ -193,31 +153,17 @@ struct WinogradSchedule {
         return result.reversed()
     }
 
-    /// The innermost `count` loops of a block: unrolled, the last a vector.
-    private func unrollOwn(_ block: BlockRV, _ count: Int) throws {
-        let loops = try sch.getLoops(block).suffix(count)
+    /// The loops of a block below `loop`: unrolled, the last a vector.
+    private func unrollOwn(_ block: BlockRV, below loop: LoopRV) throws {
+        let loops = try TOPI.ownLoops(sch, block, below: loop)
         for l in loops.dropLast() { try sch.unroll(l) }
         if let last = loops.last { try sch.vectorize(last) }
     }
 
-    /// How many tiles make a chunk: enough rows for a register tile, few enough that the transformed data and the products
-    /// fill half of the second-level cache, and a whole number of chunks in an image.
-    private func chunk(
-        _ images: Int, _ down: Int, _ across: Int, _ bytesPerTile: Int
-    ) -> (down: Int, across: Int, isParallel: Bool) {
-        let machine = scheduler.machine
-        let fits = max(1, machine.l2Bytes / 2 / max(1, bytesPerTile))
-        // Below this many rows loading the weights takes longer than multiplying by them.
-        let enough = 7
-        var best = (down: down, across: across)
-        for d in (1...down).reversed() where down % d == 0 {
-            for a in (1...across).reversed() where across % a == 0 && (d == 1 || a == across) {
-                if d * a < enough { continue }
-                if best.down * best.across > fits { best = (d, a) }
-            }
-        }
-        let chunks = images * (down / best.down) * (across / best.across)
-        if chunks < machine.numCores { return (down, across, false) }
-        return (best.down, best.across, true)
+    /// An axis cut into tiles of `size`: the loop over tiles and the loop in one, absent where the axis has one element.
+    private func cut(_ axis: CPUScheduler.Axis, _ size: Int) throws -> (outer: [LoopRV], inner: [LoopRV]) {
+        guard let loop = axis.loop else { return (outer: [], inner: []) }
+        let parts = try sch.split(loop, factors: [nil, size])
+        return (outer: [parts[0]], inner: [parts[1]])
     }
 }

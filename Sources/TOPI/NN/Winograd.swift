@@ -129,10 +129,12 @@ extension TOPI {
     ///   - weight: the transformed weight in panels, `[a][a][O/o][C][o]`.
     ///   - tile: results on a side of a tile.
     ///   - padding: top, left, bottom, right.
+    ///   - chunk: how many tiles, of all images in one row, are to be computed together (`WinogradPlan`); nil: all. Where it
+    ///     does not divide them, the row is filled up with copies of the last tile, whose results nobody reads.
     /// - Returns: `[N][O/o][OH][OW][o]`.
-    public static func conv2dWinogradNCHWc(_ data: Tensor, _ weight: Tensor, tile: Int, padding: [Int]) throws
-        -> Tensor
-    {
+    public static func conv2dWinogradNCHWc(
+        _ data: Tensor, _ weight: Tensor, tile: Int, padding: [Int], chunk: Int? = nil
+    ) throws -> Tensor {
         guard let x = data.staticShape, x.count == 5, let w = weight.staticShape, w.count == 5 else {
             throw ApusError(
                 "TOPI020", "static shapes of blocked operands are needed", actual: "\(data), \(weight)")
@@ -161,20 +163,23 @@ extension TOPI {
                 return ifThenElse(conjunction(inside), data[i[0], i[1], y, z, i[4]], const(0, dtype))
             }
         }
-        let tiles = down * across
+        let tiles = x[0] * down * across
+        let together = max(1, chunk ?? tiles)
+        let count = (tiles + together - 1) / together * together
         let rows = try compute(
-            [imm(x[0] * tiles), data.shape[1], imm(a), imm(a), imm(lanes)], name: "data_rows",
+            [imm(count), data.shape[1], imm(a), imm(a), imm(lanes)], name: "data_rows",
             tag: Tag.winogradRows
         ) { i in
-            let image = x[0] == 1 ? imm(0) : floorDivExpr(i[0], imm(tiles))
-            let at = x[0] == 1 ? i[0] : floorModExpr(i[0], imm(tiles))
-            let y = floorDivExpr(at, imm(across)) * m
+            let at = count == tiles ? i[0] : ApusTIR.minimum(i[0], imm(tiles - 1))
+            let line = floorDivExpr(at, imm(across))
+            let image = x[0] == 1 ? imm(0) : floorDivExpr(at, imm(down * across))
+            let y = (x[0] == 1 ? line : floorModExpr(line, imm(down))) * m
             let z = floorModExpr(at, imm(across)) * m + i[3]
             let column = (0..<a).map { padded[image, i[1], y + $0, z, i[4]] }
             return choice(i[2], matrices.data.map { combination($0, column, dtype) })
         }
         let transformed = try compute(
-            [imm(a), imm(a), imm(x[0] * tiles), data.shape[1], imm(lanes)], name: "data_tiles",
+            [imm(a), imm(a), imm(count), data.shape[1], imm(lanes)], name: "data_tiles",
             tag: Tag.winogradData
         ) { i in
             let row = (0..<a).map { rows[i[2], i[3], i[0], imm($0), i[4]] }
@@ -182,15 +187,16 @@ extension TOPI {
         }
         let icc = reduceAxis(x[1], name: "icc")
         let ici = reduceAxis(lanes, name: "ici")
-        let shape = [imm(a), imm(a), imm(x[0] * tiles), weight.shape[2], weight.shape[4]]
-        let product = try compute(shape, name: "product", tag: Tag.winogradProduct) { i in
+        let shape = [imm(a), imm(a), imm(count), weight.shape[2], weight.shape[4]]
+        let cut = Attrs([winogradChunk: .int(together)])
+        let product = try compute(shape, name: "product", tag: Tag.winogradProduct, attrs: cut) { i in
             reduceSum(
                 transformed[i[0], i[1], i[2], icc.variable, ici.variable]
                     * weight[i[0], i[1], i[3], icc.variable * lanes + ici.variable, i[4]], [icc, ici])
         }
         let products = try compute(shape, name: "products", tag: Tag.winogradProducts) { product[$0] }
         let columns = try compute(
-            [imm(x[0] * tiles), weight.shape[2], imm(m), imm(a), weight.shape[4]], name: "result_columns",
+            [imm(count), weight.shape[2], imm(m), imm(a), weight.shape[4]], name: "result_columns",
             tag: Tag.winogradColumns
         ) { i in
             let column = (0..<a).map { products[imm($0), i[3], i[0], i[1], i[4]] }
@@ -200,13 +206,16 @@ extension TOPI {
             [data.shape[0], weight.shape[2], imm(height), imm(width), weight.shape[4]], name: "conv",
             tag: Tag.winogradResult
         ) { i in
-            let down = floorDivExpr(i[2], imm(m)) * across + floorDivExpr(i[3], imm(m))
-            let at = x[0] == 1 ? down : i[0] * tiles + down
+            let line = floorDivExpr(i[2], imm(m))
+            let at = (x[0] == 1 ? line : i[0] * down + line) * across + floorDivExpr(i[3], imm(m))
             let row = (0..<a).map { columns[at, i[1], floorModExpr(i[2], imm(m)), imm($0), i[4]] }
             return choice(
                 floorModExpr(i[3], imm(m)), matrices.result.map { combination($0, row, dtype, pairs: true) })
         }
     }
+
+    /// Annotation of the product: how many tiles are computed together.
+    static let winogradChunk = "winograd_chunk"
 
     /// `values[index]`: unrolling leaves one of them.
     private static func choice(_ index: PrimExpr, _ values: [PrimExpr]) -> PrimExpr {
