@@ -170,6 +170,10 @@ import Testing
             let held = plan.chunk * 36 * (channels + outputs) * 4
             #expect(held <= machine.l2Bytes / 2 || plan.chunk >= plan.tiles, "\(what): \(plan.chunk)")
         }
+        // Much weight for few tiles: small ones, whose weights are fewer.
+        #expect(
+            TOPI.winogradTile(
+                batch: 1, inChannels: 448, outChannels: 384, height: 8, width: 8, machine: machine) == 2)
         // Sizes that no memory holds.
         let most = 1 << 30
         #expect(

@@ -91,17 +91,26 @@ extension TOPI {
     /// The side of the tile with which Winograd's method computes a convolution of 3 x 3 taps and stride 1 faster than the
     /// sum itself does; nil where none does.
     ///
-    /// In cycles. The sum takes 9 multiply-adds an element and reads its weights once. The method takes `(m + 2)^2 / m^2` and
-    /// its two transformations, but its weights are `(m + 2)^2 / 9` times as large (`WinogradPlan`). It must save a quarter
-    /// to be worth its memory.
+    /// In cycles. The sum takes 9 multiply-adds an element in register tiles of a row, with their loads as in
+    /// `WinogradPlan`, and reads its weights once. The method takes `(m + 2)^2 / m^2` and its two transformations, but its
+    /// weights are `(m + 2)^2 / 9` times as large. It must save a quarter to be worth its memory.
     public static func winogradTile(
         batch: Int, inChannels: Int, outChannels: Int, height: Int, width: Int, machine: Machine
     ) -> Int? {
-        let cores = max(1, machine.numCores)
-        let perCycle = Double(machine.lanes(bits: 32) * machine.fmaPorts * cores)
-        let products = 9 * Double(inChannels) * Double(outChannels)
-        let elements = Double(batch) * Double(height) * Double(width)
-        let direct = products * elements / perCycle + products * 4 / 8
+        let panels = max(1, outChannels / machine.lanes(bits: 32))
+        let tile = RegisterTile.convolution(
+            pixels: width, chunks: panels, registers: machine.vectorRegisters,
+            vectorBytes: machine.vectorBytes,
+            wholeOnly: false)
+        func step(_ pixels: Int) -> Double {
+            let part = RegisterTile(rows: pixels, columns: tile.columns)
+            let cycles = part.cycles(vectorBytes: machine.vectorBytes, machine: machine)
+            return pixels == 0 ? 0 : cycles + Double(pixels + tile.columns) / 4
+        }
+        let row = Double(width / tile.rows) * step(tile.rows) + step(width % tile.rows)
+        let rows = Double(batch) * Double(height) * Double(panels / tile.columns)
+        let sum = 9 * Double(inChannels) * rows * row / Double(max(1, machine.numCores))
+        let direct = sum + 9 * Double(inChannels) * Double(outChannels) * 4 / 8
         let plans = [2, 4].compactMap {
             WinogradPlan(
                 batch: batch, inChannels: inChannels, outChannels: outChannels, height: height, width: width,
