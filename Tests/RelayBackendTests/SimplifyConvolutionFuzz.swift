@@ -74,6 +74,6 @@ import Testing
         let shape = isTransposed ? [inputs, outputs / groups] : [outputs, inputs / groups]
         let w = Relay.Var("w", TensorType(shape + kernel, DataType.float32))
         let name = "nn.conv\(axes)d" + (isTransposed ? "_transpose" : "")
-        return try Relay.Function([x, w], try Relay.call(name, [x, w], attrs: Attrs(attrs)))
+        return Relay.Function([x, w], try Relay.call(name, [x, w], attrs: Attrs(attrs)))
     }
 }

@@ -30,7 +30,7 @@ enum LLVMLibrary {
     }()
 
     /// Gives the memory of the library's code and constants back to the system; what is used comes back from the file. Loading
-    /// the library touches some 50 MiB of it, relocations most of all, that are never needed again.
+    /// the library touches some 50 MiB of it, relocations most of all, that are never needed again, and so do the initialisers of its options.
     static func forgetPages() { apus_llvm_forget_pages() }
 
     /// A message that LLVM hands over, as a String; frees it.
