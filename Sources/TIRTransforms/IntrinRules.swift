@@ -39,8 +39,10 @@ enum IntrinRules {
     /// Elementary functions as arithmetic of float32. float16 and bfloat16 are computed in float32.
     private static let arithmetic: [IntrinRule] =
         ElementaryFunction.all.map { f in
-            IntrinRule(kind: "default", name: f.name) { call, options in expand(f.name, call, options) }
-        } + [IntrinRule(kind: "default", name: "pow") { call, _ in power(call.args[0], call.args[1]) }]
+            IntrinRule(kind: "default", name: f.name) { call, options in
+                f.name == "pow" ? power(call, options) : expand(f.name, call, options)
+            }
+        }
 
     private static func expand(_ name: String, _ c: Call, _ options: IntrinOptions) -> PrimExpr? {
         guard c.dtype.isFloat else { return nil }
@@ -65,6 +67,22 @@ enum IntrinRules {
     ) -> PrimExpr {
         let f = F32(type: type, useFMA: options.useFMA)
         switch name {
+        case "sin": return f.sin(x)
+        case "cos": return f.cos(x)
+        case "tan": return f.tan(x)
+        case "asin": return f.asin(x)
+        case "acos": return f.acos(x)
+        case "atan": return f.atan(x)
+        case "sinh": return f.sinh(x)
+        case "cosh": return f.cosh(x)
+        case "asinh": return f.asinh(x)
+        case "acosh": return f.acosh(x)
+        case "atanh": return f.atanh(x)
+        case "exp2": return f.exp2(x)
+        case "expm1": return f.expm1(x)
+        case "log2": return f.log2(x)
+        case "log10": return f.log10(x)
+        case "log1p": return f.log1p(x)
         case "exp": return f.exp(x)
         case "log": return f.log(x)
         case "tanh": return f.tanh(x)
@@ -75,11 +93,14 @@ enum IntrinRules {
         }
     }
 
-    /// Only exponents for which multiplication is at least as accurate as the library.
-    private static func power(_ x: PrimExpr, _ y: PrimExpr) -> PrimExpr? {
-        guard x.dtype.isFloat, let k = y.constantFloat else { return nil }
-        switch k {
-        case 0: return isPure(x) ? const(1, x.dtype) : nil
+    /// Few multiplications where the exponent is a constant for which they are at least as accurate; else in float32
+    /// lanes, of float64 the library.
+    private static func power(_ call: Call, _ options: IntrinOptions) -> PrimExpr? {
+        let x = call.args[0]
+        let y = call.args[1]
+        guard x.dtype.isFloat else { return nil }
+        switch y.constantFloat {
+        case 0 where isPure(x): return const(1, x.dtype)
         case 1: return x
         case -1: return const(1, x.dtype) / x
         case 2:
@@ -88,8 +109,11 @@ enum IntrinRules {
         case 3:
             let v = Var("base", dtype: x.dtype)
             return Let(v, x, v * v * v)
-        default: return nil
+        default: break
         }
+        guard x.dtype.bits < 64 else { return nil }
+        let single = DataType.float32.with(lanes: Int(x.dtype.lanes))
+        return cast(x.dtype, F32(type: single, useFMA: options.useFMA).pow(cast(single, x), cast(single, y)))
     }
 
     // MARK: Default: fixed point

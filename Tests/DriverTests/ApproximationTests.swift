@@ -63,6 +63,7 @@ private struct Approximation: Sendable {
                 $0 * 0.5 * (1 + Glibc.erf($0 * 0.5.squareRoot()))
             },
             one("rsqrt", "all", where: { _ in true }) { 1 / $0.squareRoot() },
+        ] + others.map { name, f in one(name, "all", where: { _ in true }, f) } + [
             Approximation("sqrt", "all", bound: 0.5, where: { _ in true }) { $0.squareRoot() },
             Approximation(
                 "pow(x, 2)", "all", bound: 0.5, make: { pow($0, FloatImm(2)) }, where: { _ in true }
@@ -73,23 +74,32 @@ private struct Approximation: Sendable {
                 where: { $0.magnitude >= 0x1p-42 || $0.isNaN }
             ) { $0 * $0 * $0 },
             Approximation(
+                "pow(x, 2.5)", "all", bound: declared("pow").maxULP, make: { pow($0, FloatImm(2.5)) },
+                where: { _ in true }
+            ) { Glibc.pow($0, 2.5) },
+            Approximation(
+                "pow(1.001, x)", "all", bound: declared("pow").maxULP,
+                make: { pow(const(Double(Float(1.001)), $0.dtype), $0) }, where: { _ in true }
+            ) { Glibc.pow(Double(Float(1.001)), $0) },
+            Approximation(
                 "pow(x, -1)", "all", bound: 0.5, make: { pow($0, FloatImm(-1)) }, where: { _ in true }
             ) { 1 / $0 },
         ]
     }()
 
+    private static let others: [(String, @Sendable (Double) -> Double)] = [
+        ("sin", { Glibc.sin($0) }), ("cos", { Glibc.cos($0) }), ("tan", { Glibc.tan($0) }),
+        ("exp2", { Glibc.exp2($0) }), ("expm1", { Glibc.expm1($0) }), ("log2", { Glibc.log2($0) }),
+        ("log10", { Glibc.log10($0) }), ("log1p", { Glibc.log1p($0) }), ("asin", { Glibc.asin($0) }),
+        ("acos", { Glibc.acos($0) }), ("atan", { Glibc.atan($0) }), ("sinh", { Glibc.sinh($0) }),
+        ("cosh", { Glibc.cosh($0) }), ("asinh", { Glibc.asinh($0) }), ("acosh", { Glibc.acosh($0) }),
+        ("atanh", { Glibc.atanh($0) }),
+    ]
+
     /// Calls of the C library, whose errors are its own.
-    static let library: [Approximation] = {
-        let all: [(String, @Sendable (Double) -> Double)] = [
-            ("exp2", { Glibc.exp2($0) }), ("expm1", { Glibc.expm1($0) }), ("log2", { Glibc.log2($0) }),
-            ("log10", { Glibc.log10($0) }), ("log1p", { Glibc.log1p($0) }), ("sin", { Glibc.sin($0) }),
-            ("cos", { Glibc.cos($0) }), ("tan", { Glibc.tan($0) }), ("asin", { Glibc.asin($0) }),
-            ("acos", { Glibc.acos($0) }), ("atan", { Glibc.atan($0) }), ("sinh", { Glibc.sinh($0) }),
-            ("cosh", { Glibc.cosh($0) }), ("asinh", { Glibc.asinh($0) }), ("acosh", { Glibc.acosh($0) }),
-            ("atanh", { Glibc.atanh($0) }),
-        ]
-        return all.map { name, f in Approximation(name, "all", bound: 4, where: { _ in true }, f) }
-    }()
+    static let library: [Approximation] = [
+        Approximation("exp10", "all", bound: 4, where: { _ in true }) { Glibc.pow(10, $0) }
+    ]
 }
 
 /// The largest error found.
@@ -203,9 +213,61 @@ private func step(_ x: Float) -> Double { Double(max(x.ulp, Float.leastNonzeroMa
         }
     }
 
+    /// Powers of positive bases, so that results of all sizes are met as often, subnormal ones included; as many of them as
+    /// arguments of the other functions by default, 256 times as many where `APUS_EXHAUSTIVE` names `pow` or `all`.
+    @Test func powersStayBelowTheirBound() throws {
+        let chosen = getenv("APUS_EXHAUSTIVE").map {
+            String(cString: $0).split(separator: ",").map(String.init)
+        }
+        if let chosen, chosen != ["all"], !chosen.contains("pow") { return }
+        let buffers = ["x", "y", "z"].map { Buffer($0, [Self.chunk]) }
+        let o = Var("o")
+        let i = Var("i")
+        let at = o * 16 + i
+        let value = pow(BufferLoad(buffers[0], [at]), BufferLoad(buffers[1], [at]))
+        let inner = For(i, IntImm(0), IntImm(16), .vectorized, body: BufferStore(buffers[2], value, [at]))
+        let kernel = PrimFunc(
+            buffers: buffers, body: For(o, IntImm(0), IntImm(Self.chunk / 16), body: inner))
+        let bound = Approximation.declared("pow").maxULP
+        var line = "| pow(x, y) | x > 0 | \(bound) |"
+        var targets = [Target.host]
+        #if arch(x86_64)
+            targets.append(try Target("llvm -mcpu=x86-64"))
+        #endif
+        for target in targets {
+            let module = try build(kernel, target: target)
+            let f = try module["main"]
+            let result = Locked((worst: Worst(), y: Float(0)))
+            try ThreadPool.shared.parallelFor(chosen == nil ? 16 : 4096) { (part: Int) throws in
+                var state = UInt64(part)
+                func random() -> UInt32 {
+                    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+                    return UInt32(state >> 32)
+                }
+                let x = (0..<Self.chunk).map { _ in Float(bitPattern: 1 + random() % 0x7F7F_FFFF) }
+                let y = x.map { Float((Double(random()) / 0x1p32 * 280 - 151) / Glibc.log2(Double($0))) }
+                let z = NDArray(shape: [Self.chunk], dtype: .float32)
+                _ = try f.call([
+                    NDArray(x, shape: [Self.chunk]).asValue, NDArray(y, shape: [Self.chunk]).asValue,
+                    z.asValue,
+                ])
+                var worst = (worst: Worst(), y: Float(0))
+                for (k, got) in try z.toArray(Float.self).enumerated() {
+                    let e = ulps(got, Glibc.pow(Double(x[k]), Double(y[k])))
+                    if e > worst.worst.ulps { worst = (worst: Worst(ulps: e, at: x[k]), y: y[k]) }
+                }
+                result.with { if worst.worst.ulps > $0.worst.ulps { $0 = worst } }
+            }
+            let (worst, y) = result.with { $0 }
+            #expect(worst.ulps <= bound, "pow(\(worst.at), \(y)) for \(target)")
+            line += " \(Self.rounded(worst.ulps)) at \(worst.at), \(y) |"
+        }
+        print(line)
+    }
+
     /// Every function that is declared as arithmetic is measured.
     @Test func allAreMeasured() {
-        let measured = Set(Approximation.arithmetic.map(\.name))
+        let measured = Set(Approximation.arithmetic.map(\.name) + ["pow"])
         for f in ElementaryFunction.all { #expect(measured.contains(f.name)) }
     }
 }
