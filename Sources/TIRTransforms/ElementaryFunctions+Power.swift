@@ -16,7 +16,8 @@ extension F32 {
             let y = v("y", y)
             let w = wide
             let t = v("t", fabs(x))
-            let p = v("p", clamp64(v, Cast(w.type, y) * logarithm(v, t)))
+            // Beyond these ends the result is 0 or inf already.
+            let p = v("p", w.clamp(Cast(w.type, y) * logarithm(v, t), -151, 129))
             // 2^p = 2^n * 2^f; added to it, a small number is rounded to an integer, whose bits are the last ones of the sum.
             let magic = w.c(0x1.8p52)
             let r = v("r", p + magic)
@@ -32,9 +33,6 @@ extension F32 {
             return special(v, x, y, t, magnitude)
         }
     }
-
-    /// Beyond these ends the result is 0 or inf already.
-    private func clamp64(_ v: LetChain, _ p: PrimExpr) -> PrimExpr { wide.clamp(v("e", p), -151, 129) }
 
     /// log2 t in float64, for t >= 0: t = m * 2^k with m in [sqrt(1/2), sqrt 2), and log2 m an odd polynomial in
     /// s = (m - 1) / (m + 1).
@@ -57,6 +55,7 @@ extension F32 {
         return Select(And(finite, GT(t, c(0))), value, other)
     }
 
+    /// `magnitude` with the sign of the result, and the values that its formula does not have; t is |x|.
     private func special(
         _ v: LetChain, _ x: PrimExpr, _ y: PrimExpr, _ t: PrimExpr, _ magnitude: PrimExpr
     ) -> PrimExpr {

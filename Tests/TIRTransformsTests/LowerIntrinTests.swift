@@ -212,6 +212,8 @@ private func binades(signed: Bool) -> [Float] {
         for type in [DataType.float16, .bfloat16] {
             let e = lowerIntrin(exp(Var("x", dtype: type)))
             #expect(e.dtype == type && e.kind == .cast)
+            let p = lowerIntrin(pow(Var("x", dtype: type), Var("y", dtype: type)))
+            #expect(p.dtype == type && p.kind == .cast)
         }
     }
 
@@ -411,6 +413,8 @@ private func binades(signed: Bool) -> [Float] {
         #expect(text(exp(Var("h", dtype: .float16)), "cuda").contains("hexp"))
         #expect(text(sigmoid(x), "cuda").contains("expf"))
         #expect(text(tanh(x), "opencl").contains("\"tanh\""))
+        #expect(text(unary("sin", x), "cuda").contains("\"sinf\""))
+        #expect(text(pow(x, x), "opencl").contains("\"pow\""))
         #expect(!text(exp(x), "llvm").contains("call_pure_extern"))
         #expect(text(intrinsic("warp_activemask", .uint32, []), "cuda").contains("__activemask"))
         let double = exp(Var("d", dtype: .float64))
