@@ -149,7 +149,7 @@ def ops(folder):
 
 
 def torch_worker(model, npz, threads):
-    import onnx, resource, torch
+    import onnx, resource, torch, torch.utils.mkldnn
     from onnx import helper, numpy_helper
     say = lambda **d: print(json.dumps(d), flush=True)
     torch.set_num_threads(int(threads))

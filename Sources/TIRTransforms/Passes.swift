@@ -73,6 +73,10 @@ public enum TIRPasses {
         "TransposeTiles", "square tiles read apart and written together are transposed in registers", level: 2
     ) { f, _ in ApusTIRTransforms.transposeTiles(f) }
 
+    public static let combineLanes = pass(
+        "CombineLanes", "the lanes of a vector of partial results are combined in halves", level: 2
+    ) { f, _ in ApusTIRTransforms.combineLanes(f) }
+
     public static let unrollLoop = pass(
         "UnrollLoop", "unrolled loops are expanded", establishes: ["no unrolled loops"]
     ) { f, c in
@@ -136,6 +140,8 @@ public enum TIRPasses {
         vectorizeLoop,
         // While the rows of a tile are a loop.
         transposeTiles,
+        // While lanes are a loop.
+        combineLanes,
         unrollLoop,
         simplify,
         removeNoOp,

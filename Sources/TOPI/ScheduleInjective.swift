@@ -29,16 +29,19 @@ extension TOPI {
         sch.errorRenderLevel = .fast
         try inlineInjective(sch)
         if let rows = try scheduleRows(sch, options) { return likelyGuards(rows.function) }
-        for name in try topBlocks(sch).map({ try sch.get($0).name }) {
+        var done: Set<String> = []
+        for name in try topBlocks(sch).map({ try sch.get($0).name }) where !done.contains(name) {
             let attempt = sch.copy()
             do {
                 let block = try attempt.getBlock(name)
+                var tail: String?
                 if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
-                    try scheduleReduce(attempt, block, options)
+                    tail = try scheduleReduce(attempt, block, options)
                 } else {
                     try scheduleInjective(attempt, [block], options)
                 }
                 sch = attempt
+                if let tail { done.insert(tail) }
             } catch is ApusError {
                 continue
             }
@@ -104,7 +107,8 @@ extension TOPI {
         let parts = try sch.split(flat, factors: [nil, lanes])
         try sch.vectorize(parts[1])
         let rows = product(Array(extents.dropLast(count)))
-        if let rows, rows >= 16 {
+        // (Rows fused with steps in them need divisions, whose results do not always come out as one run again.)
+        if let rows, rows >= 8 {
             try parallelise(sch, outer, work: product(extents), options)
         } else {
             try parallelise(sch, outer + [parts[0]], work: product(extents), options)

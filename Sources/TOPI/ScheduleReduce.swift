@@ -10,16 +10,19 @@ extension TOPI {
     ///
     /// Where its operand lies contiguous along a spatial axis, a vector of results accumulates at once;
     /// where it lies contiguous along the reduction, a vector of partial results does (`rfactor`), combined
-    /// at the end.
+    /// at the end. An elementwise step after it is computed on the vector of results.
+    ///
+    /// - Returns: the name of that step, which then needs no schedule of its own.
+    @discardableResult
     public static func scheduleReduce(
         _ sch: Schedule, _ block: BlockRV, _ options: CPUScheduleOptions = CPUScheduleOptions()
-    ) throws {
+    ) throws -> String? {
         let info = try sch.get(block)
         let loops = try sch.getLoops(block)
-        guard loops.count == info.iterVars.count else { return }
+        guard loops.count == info.iterVars.count else { return nil }
         let spatial = zip(loops, info.iterVars).filter { $0.1.iterType == .dataParallel }.map { $0.0 }
         let reduce = zip(loops, info.iterVars).filter { $0.1.iterType == .commReduce }.map { $0.0 }
-        guard spatial.count + reduce.count == loops.count, !reduce.isEmpty else { return }
+        guard spatial.count + reduce.count == loops.count, !reduce.isEmpty else { return nil }
         let work = product(info.iterVars.map { $0.dom.extent.asInt })
         let width = vectorWidth(info, options)
         if let partial = try partialSums(sch, block, width) {
@@ -33,27 +36,35 @@ extension TOPI {
             }
             try sch.computeAt(partial, row)
             try vectorisePartial(sch, partial, row)
+            try combineLanes(sch, block, below: row)
             try parallelise(sch, [row], work: work, options)
-            return
+            return nil
         }
         guard let innermost = spatial.last, let extent = try sch.get(innermost).extent.asInt, extent >= width,
             movesAlong(info)
         else {
             try parallelise(sch, spatial, work: work, options)
-            return
+            return nil
         }
         let steps =
             product(info.iterVars.map { $0.iterType == .commReduce ? $0.dom.extent.asInt : 1 }) ?? Int.max
         if extent % width != 0 && steps <= 64 {
             // LLVM unrolls a small window and vectorises around it, tail included.
             try parallelise(sch, spatial, work: work, options)
-            return
+            return nil
         }
         // A vector of accumulators stays in registers over the whole reduction, then goes to memory once.
-        let store = try sch.cacheWrite(block, 0, "local")
+        let store: BlockRV
+        let tail = try elementwiseTail(sch, block)
+        if let tail {
+            try sch.setScope(block, writeIndex: 0, scope: "local")
+            store = tail
+        } else {
+            store = try sch.cacheWrite(block, 0, "local")
+        }
         let outer = try sch.getLoops(store)
-        guard let across = outer.last else { return }
-        let parts = try sch.split(across, factors: [nil, extent % (2 * width) == 0 ? 2 * width : width])
+        guard let across = outer.last else { return nil }
+        let parts = try sch.split(across, factors: [nil, sideBySide(extent, steps: steps, width)])
         try sch.computeAt(block, parts[0])
         let own = try ownLoops(sch, block, below: parts[0])
         let reduceCount = info.iterVars.filter { $0.iterType == .commReduce && $0.dom.extent.asInt != 1 }
@@ -65,7 +76,44 @@ extension TOPI {
             if let lane = try ownLoops(sch, initial, below: parts[0]).last { try sch.vectorize(lane) }
         }
         try sch.vectorize(parts[1])
-        try parallelise(sch, Array(outer.dropLast()) + [parts[0]], work: work, options)
+        let rows = try product(outer.dropLast(2).map { try sch.get($0).extent.asInt })
+        if info.annotations.string("tag") == Tag.pool, outer.count >= 3, let rows, rows >= 8 {
+            // A row of windows stays a loop of its own, from which loop partitioning cuts the borders.
+            try parallelise(sch, Array(outer.dropLast(2)), work: work, options)
+        } else {
+            try parallelise(sch, Array(outer.dropLast()) + [parts[0]], work: work, options)
+        }
+        return try tail.map { try sch.get($0).name }
+    }
+
+    /// The elementwise step that alone reads the results of `block`, each at its own place; nil where there is none.
+    private static func elementwiseTail(_ sch: Schedule, _ block: BlockRV) throws -> BlockRV? {
+        guard try !isOutput(sch, block), let tail = try sch.getConsumers(block).first,
+            try sch.getConsumers(block).count == 1,
+            try sch.get(tail).annotations.string("tag") == Tag.elemwise,
+            try reads(sch, tail, inOrderOf: block)
+        else { return nil }
+        return tail
+    }
+
+    /// Whether `consumer` reads what `block` writes element by element, in the same order, and reduces nothing.
+    static func reads(_ sch: Schedule, _ consumer: BlockRV, inOrderOf block: BlockRV) throws -> Bool {
+        let info = try sch.get(consumer)
+        let written = try sch.get(block).writes[0].buffer
+        guard info.iterVars.allSatisfy({ $0.iterType == .dataParallel }), info.writes.count == 1,
+            let read = info.reads.first(where: { $0.buffer === written })
+        else { return false }
+        let point = info.writes[0].region
+        return read.region.count == point.count
+            && zip(read.region, point).allSatisfy { structuralEqual($0.min, $1.min) && $0.extent.asInt == 1 }
+    }
+
+    /// Results that are summed side by side: several vectors where sums are long, so that additions do not wait for one
+    /// another and rows of the operand are read in runs longer than a cache line, and four or more such runs lie side by side, so
+    /// that threads have parts.
+    private static func sideBySide(_ extent: Int, steps: Int, _ width: Int) -> Int {
+        let most = steps >= 16 ? extent / (4 * width) : 2
+        return width * ([8, 4, 2].first { $0 <= max(2, most) && extent % ($0 * width) == 0 } ?? 1)
     }
 
     /// Whether some operand that is reduced lies contiguous along the last spatial axis. (What is the same for a whole
@@ -93,9 +141,9 @@ extension TOPI {
         // Several axes may be one run: the pixels of an image.
         let isRun = axes.count > 1 && coversTail(info, axes)
         let length = isRun ? total : last
-        let candidates = length >= 16 * width ? [2 * width, width, width / 2] : [width, width / 2]
-        var lanes =
-            candidates.first { $0 >= 2 && length % $0 == 0 && length > $0 } ?? oddVector(length, width)
+        // Several vectors for long ones, whose additions then do not wait for one another.
+        let most = length >= 16 * width ? 4 * width : length >= 8 * width ? 2 * width : width
+        var lanes = wholeVectors(length, width, most: most) ?? oddVector(length, width)
         // Long ones pay for a guarded last step; the others have none (see `likelyGuards`).
         if lanes == nil, length >= 8 * width { lanes = length >= 32 * width ? 2 * width : width }
         guard let lanes else { return nil }
@@ -104,6 +152,15 @@ extension TOPI {
         let attempt = isRun && own.count > 1 ? try sch.fuse(own) : own[own.count - 1]
         let parts = try sch.split(attempt, factors: [nil, lanes])
         return try sch.rfactor(parts[1], factorAxis: info.writes[0].buffer.rank)
+    }
+
+    /// The most lanes, at most `most`, that divide a length: whole vectors if there are, else vectors and a half (40 of
+    /// 1000), else half a vector.
+    private static func wholeVectors(_ length: Int, _ width: Int, most: Int) -> Int? {
+        let half = width / 2
+        let whole = stride(from: most, through: width, by: -width)
+        let halves = stride(from: most - half, through: half, by: -width)
+        return (Array(whole) + Array(halves)).first { $0 >= 2 && length % $0 == 0 && length > $0 }
     }
 
     /// A divisor near the vector's width, such as 7 for the 49 pixels of a 7 x 7 image: legal lanes all the
@@ -140,6 +197,15 @@ extension TOPI {
         let initial = try sch.decomposeReduction(partial, own[1])
         try sch.vectorize(own[0])
         if let lane = try ownLoops(sch, initial, below: row).last { try sch.vectorize(lane) }
+    }
+
+    /// The last step of a factored reduction, over the lanes of its partial results: in halves (the pass CombineLanes).
+    private static func combineLanes(_ sch: Schedule, _ block: BlockRV, below row: LoopRV) throws {
+        let own = try ownLoops(sch, block, below: row)
+        guard own.count == 1 else { return }
+        _ = try sch.decomposeReduction(block, own[0])
+        try sch.annotate(own[0], "combine_lanes", .int(1))
+        try sch.unroll(own[0])
     }
 
     /// The loops around a block that are below `row`.
@@ -198,6 +264,7 @@ extension TOPI {
         let lastName = try sch.get(last).name
         var names: [String] = []
         var partials: Set<String> = []
+        var combined: Set<String> = []
         for b in blocks {
             let info = try sch.get(b)
             if info.iterVars.contains(where: { $0.iterType == .commReduce }) {
@@ -207,6 +274,7 @@ extension TOPI {
                 if let partial = try partialSums(sch, b, width) {
                     let name = try sch.get(partial).name
                     partials.insert(name)
+                    combined.insert(info.name)
                     names.append(name)
                 }
             }
@@ -233,12 +301,17 @@ extension TOPI {
             let own = try ownLoops(sch, block, below: row)
             guard let inner = own.last, let n = try sch.get(inner).extent.asInt else { continue }
             if reduces {
-                if n <= 2 * options.lanes, own.count == 1 { try sch.unroll(inner) }
+                if combined.contains(name) {
+                    try combineLanes(sch, block, below: row)
+                } else if n <= 2 * options.lanes, own.count == 1 {
+                    try sch.unroll(inner)
+                }
                 continue
             }
             let width = vectorWidth(info, options)
             if n < width { continue }
-            let parts = try sch.split(inner, factors: [nil, n % (2 * width) == 0 ? 2 * width : width])
+            let lanes = n % (2 * width) == 0 ? 2 * width : wholeVectors(n, width, most: 3 * width) ?? width
+            let parts = try sch.split(inner, factors: [nil, max(lanes, width)])
             try sch.vectorize(parts[1])
         }
         try parallelise(sch, [row], work: work, options)

@@ -30,6 +30,7 @@ private let lowered: [(name: String, run: Step)] = {
         ))
     t.append((name: "VectorizeLoop", run: { f, r in vectorizeLoop(f, enable: r.below(8) != 0) }))
     t.append((name: "TransposeTiles", run: { f, _ in transposeTiles(f) }))
+    t.append((name: "CombineLanes", run: { f, _ in combineLanes(f) }))
     t.append(
         (
             name: "UnrollLoop",

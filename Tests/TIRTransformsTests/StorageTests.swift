@@ -480,6 +480,7 @@ import Testing
         t.append(("VectorizeLoop", { vectorizeLoop($0) }))
         t.append(("UnrollLoop", { unrollLoop($0) }))
         t.append(("TransposeTiles", { transposeTiles($0) }))
+        t.append(("CombineLanes", { combineLanes($0) }))
         t.append(("InstrumentBoundCheckers", { instrumentBoundCheckers($0) }))
         t.append(("FlattenBuffer", { flattenBuffer($0) }))
         t.append(("StorageRewrite", { try storageRewrite($0) }))

@@ -181,17 +181,17 @@ import Testing
         }
     }
 
-    /// Rows half a page apart are copied to rows that are not; rows too many for the cache go block by block.
+    /// Rows a page apart are copied to rows that are not; rows too many for the cache go block by block.
     @Test func rowsForTheCaches() throws {
-        let a = placeholder([80, 512], name: "a")
-        let b = placeholder([32, 512, 16], name: "b")
+        let a = placeholder([80, 1024], name: "a")
+        let b = placeholder([32, 1024, 16], name: "b")
         let plain = try createPrimFunc([a, b, try TOPI.densePack(a, b)])
         let target = try Target("llvm -vector-bytes=64 -vector-registers=32 -l3-bytes=\(1 << 18)")
         let scheduled = try TOPI.schedule(plain, target: target)
         #expect("\(scheduled)".contains("buffer_dim_align"), "\(scheduled)")
         var dice = Dice(7)
-        let x = dice.array([80, 512], .float32, -1, 1).ndarray
-        let w = dice.array([32, 512, 16], .float32, -1, 1).ndarray
+        let x = dice.array([80, 1024], .float32, -1, 1).ndarray
+        let w = dice.array([32, 1024, 16], .float32, -1, 1).ndarray
         var results: [NDArray] = []
         for f in [plain, scheduled, try TOPI.schedule(plain, target: .host)] {
             let y = NDArray(shape: [80, 512], dtype: .float32)

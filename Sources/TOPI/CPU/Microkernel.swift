@@ -97,7 +97,7 @@ struct Microkernel {
         let consumers = try sch.getConsumers(block)
         let store: BlockRV
         let isResult = try scheduler.isOutput(block)
-        if !isResult, consumers.count == 1, try isTail(consumers[0]) {
+        if !isResult, consumers.count == 1, try TOPI.reads(sch, consumers[0], inOrderOf: block) {
             try sch.setScope(block, writeIndex: 0, scope: "local")
             store = consumers[0]
         } else {
@@ -212,14 +212,14 @@ struct Microkernel {
         return store
     }
 
-    /// Copies an operand whose rows lie a multiple of half a page apart to rows that do not: those of one tile would all lie
-    /// in the same few sets of the first-level cache and push each other out at each step. Pays where the copy is read for
-    /// many columns.
+    /// Copies an operand whose rows lie a multiple of a page apart to rows that do not: those of one tile would all lie in the
+    /// same set of the first-level cache and push each other out at each step. (Half a page apart they share two sets, whose
+    /// eight ways hold them: measured, the copy costs more.) Pays where the copy is read for many columns.
     private func spreadRows(_ rows: Int, _ tile: RegisterTile, passes: Int, _ lanes: Int) throws {
         let info = try sch.get(block)
         guard tile.rows > 4, rows >= 4 * tile.rows, passes >= 8, let operand = info.reads.first?.buffer,
             let shape = operand.staticShape, shape.count >= 2, info.reads.count == 2,
-            shape[shape.count - 2] == rows, shape[shape.count - 1] * 4 % 2048 == 0
+            shape[shape.count - 2] == rows, shape[shape.count - 1] * 4 % 4096 == 0
         else { return }
         let copy = try sch.cacheRead(block, 0, "global")
         try sch.storageAlign(copy, writeIndex: 0, axis: shape.count - 2, factor: 2 * lanes, offset: lanes)
@@ -302,18 +302,6 @@ struct Microkernel {
                 }
             })
         return result
-    }
-
-    /// Whether a block reads the anchor's result element by element, in the same order.
-    private func isTail(_ consumer: BlockRV) throws -> Bool {
-        let info = try sch.get(consumer)
-        let written = try sch.get(block).writes[0].buffer
-        guard info.iterVars.allSatisfy({ $0.iterType == .dataParallel }), info.writes.count == 1,
-            let read = info.reads.first(where: { $0.buffer === written })
-        else { return false }
-        let point = info.writes[0].region
-        return read.region.count == point.count
-            && zip(read.region, point).allSatisfy { structuralEqual($0.min, $1.min) && $0.extent.asInt == 1 }
     }
 
     private func weightBytes() -> Int {

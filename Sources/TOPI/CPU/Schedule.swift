@@ -97,7 +97,9 @@ final class CPUScheduler {
                 }
             }
         }
-        for (_, name) in named where !done.contains(name) { try plain(name) }
+        for (_, name) in named where !done.contains(name) {
+            if let tail = try plain(name) { done.insert(tail) }
+        }
     }
 
     /// Inlines every block whose value is cheap to compute again where it is used; the padding of a windowed operator
@@ -188,19 +190,21 @@ final class CPUScheduler {
 
     // MARK: Plain blocks
 
-    /// Schedules a block that is no anchor by the generic rules.
-    private func plain(_ name: String) throws {
+    /// Schedules a block that is no anchor by the generic rules. Returns the name of a block that this settles too.
+    private func plain(_ name: String) throws -> String? {
         let attempt = sch.copy()
         do {
             let block = try attempt.getBlock(name)
+            var tail: String?
             if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
-                try TOPI.scheduleReduce(attempt, block, options)
+                tail = try TOPI.scheduleReduce(attempt, block, options)
             } else {
                 try TOPI.scheduleInjective(attempt, [block], options)
             }
             sch = attempt
+            return tail
         } catch is ApusError {
-            return
+            return nil
         }
     }
 }

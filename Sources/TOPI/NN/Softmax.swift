@@ -6,7 +6,8 @@ import ApusTIR
 
 extension TOPI {
     /// `exp(x) / sum(exp(x))` along `axis`, of values with the greatest subtracted so that nothing overflows.
-    /// Computations: `softmax_maxelem`, `softmax_exp`, `softmax_expsum`, `softmax_norm` (tags the same).
+    /// Computations: `softmax_maxelem`, `softmax_exp`, `softmax_expsum`, `softmax_scale`, `softmax_norm` (tags the same). The
+    /// exponentials are multiplied by the reciprocal of their sum: one division a row, one rounding more.
     public static func softmax(_ x: Tensor, axis: Int = -1) throws -> Tensor {
         let a = try normalized(axis, rank: x.rank, "nn.softmax")
         let greatest = try along(x, a, "softmax_maxelem", greatestOf)
@@ -16,8 +17,11 @@ extension TOPI {
             return ApusTIR.exp(asType(wide, x[i]) - asType(wide, greatest[without(i, a)]))
         }
         let total = try along(e, a, "softmax_expsum") { e, k in reduceSum(e, k) }
+        let scale = try compute(total.shape, name: "softmax_scale", tag: "softmax_scale") {
+            const(1, e.dtype) / total[$0]
+        }
         return try compute(x.shape, name: "softmax_norm", tag: "softmax_norm", attrs: attrs) { i in
-            asType(x.dtype, e[i] / total[without(i, a)])
+            asType(x.dtype, e[i] * scale[without(i, a)])
         }
     }
 
