@@ -31,13 +31,16 @@ build: bootstrap
 	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apus
 	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apus_runtime
 
+# By name: `--build-tests` may also build the tools of packages that Apus only uses.
+TESTED := apusPackageTests apus apus_runtime addone matmul script
+
 test: bootstrap
-	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	for product in $(TESTED); do swift build -c $(CONFIG) $(SWIFT_FLAGS) --product $$product || exit 1; done
 	swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build
 	scripts/test-cli
 
 verify: bootstrap
-	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apusPackageTests
 	APUS_VERIFY=3 swift test -c $(CONFIG) $(SWIFT_FLAGS) --skip-build --skip RuleProofTests
 
 demo: build
@@ -59,7 +62,7 @@ figures:
 	Benchmarks/compile_figures.sh
 
 fuzz: bootstrap
-	swift build -c $(CONFIG) $(SWIFT_FLAGS) --build-tests
+	swift build -c $(CONFIG) $(SWIFT_FLAGS) --product apusPackageTests
 	CONFIG=$(CONFIG) scripts/fuzz $(SECONDS) $(SEED)
 
 clean:
