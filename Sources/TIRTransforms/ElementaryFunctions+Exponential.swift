@@ -11,7 +11,7 @@ import ApusTIR
 //   log2, log10   as log; exact for powers of 2 where the result is
 
 extension F32 {
-    /// 2^x. x = n + f with |f| <= 1/2: 2^f by a polynomial, times 2^n in two factors as in `exp`.
+    /// 2^x. x = n + f with |f| <= 1/2: 2^f by a polynomial, times 2^n.
     func exp2(_ x: PrimExpr) -> PrimExpr {
         let magic = 12_582_912.0
         return binding { v in
@@ -24,11 +24,7 @@ extension F32 {
                 [
                     0.000157717484, 0.00134150416, 0.00961710885, 0.0555027761, 0.240226552, 0.693147242, 1,
                 ])
-            let k = v("k", bits(r) - i(Int(Float(magic).bitPattern)))
-            let h = v("h", bitwise("shift_right", k, i(1)))
-            let a = float(bitwise("shift_left", h + i(127), i(23)))
-            let b = float(bitwise("shift_left", k - h + i(127), i(23)))
-            return p * a * b
+            return scaled(p, by: bits(r) - i(Int(Float(magic).bitPattern)))
         }
     }
 

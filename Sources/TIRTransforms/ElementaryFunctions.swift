@@ -160,19 +160,22 @@ struct F32: FloatLanes {
         }
     }
 
-    /// e^x, correct down to the smallest subnormal number: 2^n in two factors, so that neither overflows and the last
+    /// p * 2^n, correct down to the smallest subnormal number: 2^n in two factors, so that neither overflows and the last
     /// multiplication alone rounds into the subnormal range.
+    func scaled(_ p: PrimExpr, by n: PrimExpr) -> PrimExpr {
+        binding { v in
+            let k = v("k", n)
+            let h = v("h", bitwise("shift_right", k, i(1)))
+            let a = float(bitwise("shift_left", h + i(127), i(23)))
+            let b = float(bitwise("shift_left", k - h + i(127), i(23)))
+            return p * a * b
+        }
+    }
+
+    /// e^x, correct down to the smallest subnormal number.
     func exp(_ x: PrimExpr) -> PrimExpr {
         // Beyond these ends the result is inf or 0 already.
-        exponential(clamp(x, -104, 89)) { p, n in
-            bind("k", n) { k in
-                bind("h", bitwise("shift_right", k, i(1))) { h in
-                    let a = float(bitwise("shift_left", h + i(127), i(23)))
-                    let b = float(bitwise("shift_left", k - h + i(127), i(23)))
-                    return p * a * b
-                }
-            }
-        }
+        exponential(clamp(x, -104, 89)) { p, n in scaled(p, by: n) }
     }
 
     /// e^x where it is a normal number below 2^127; 0 below, inf above (exponents of all zeros and ones).

@@ -83,6 +83,29 @@ extension TOPI {
         return select(m .< n, m, period - m)
     }
 
+    /// The conditions under which the positions along `axes` are those of elements of `x`; `before` and `after` say how far
+    /// outside they may be.
+    static func inside(
+        _ x: Tensor, _ at: [PrimExpr], axes: [Int], before: [Int], after: [Int]
+    ) -> [PrimExpr] {
+        var conditions: [PrimExpr] = []
+        for (k, a) in axes.enumerated() {
+            if before[k] > 0 { conditions.append(at[a] .>= 0) }
+            if after[k] > 0 { conditions.append(at[a] .< x.shape[a]) }
+        }
+        return conditions
+    }
+
+    /// The element at `at`, or `value` outside of `x`. For windows that read each element a few times only, so that a padded
+    /// copy would cost as much as they do: loop partitioning leaves those that are not at a border without guards.
+    static func guarded(
+        _ x: Tensor, _ at: [PrimExpr], axes: [Int], before: [Int], after: [Int], value: PrimExpr
+    ) -> PrimExpr {
+        let conditions = inside(x, at, axes: axes, before: before, after: after)
+        if conditions.isEmpty { return x[at] }
+        return ifThenElse(intrinsic("likely", .bool, [conjunction(conditions)]), x[at], value)
+    }
+
     /// The constant-padded input of a window operator, or `x` itself where nothing is added.
     static func padStage(
         _ x: Tensor, positions: [Int], before: [Int], after: [Int], value: PrimExpr, name: String

@@ -31,22 +31,30 @@ extension TOPI {
         if let rows = try scheduleRows(sch, options) { return likelyGuards(rows.function) }
         var done: Set<String> = []
         for name in try topBlocks(sch).map({ try sch.get($0).name }) where !done.contains(name) {
-            let attempt = sch.copy()
-            do {
-                let block = try attempt.getBlock(name)
-                var tail: String?
-                if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
-                    tail = try scheduleReduce(attempt, block, options)
-                } else {
-                    try scheduleInjective(attempt, [block], options)
-                }
-                sch = attempt
-                if let tail { done.insert(tail) }
-            } catch is ApusError {
-                continue
-            }
+            if let tail = try scheduleBlock(&sch, name, options) { done.insert(tail) }
         }
         return likelyGuards(sch.function)
+    }
+
+    /// Schedules one block by the rules for reductions or for others; leaves its plain loops where a primitive refuses.
+    /// Returns the name of a block that this settles too.
+    static func scheduleBlock(
+        _ sch: inout Schedule, _ name: String, _ options: CPUScheduleOptions
+    ) throws -> String? {
+        let attempt = sch.copy()
+        do {
+            let block = try attempt.getBlock(name)
+            var tail: String?
+            if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
+                tail = try scheduleReduce(attempt, block, options)
+            } else {
+                try scheduleInjective(attempt, [block], options)
+            }
+            sch = attempt
+            return tail
+        } catch is ApusError {
+            return nil
+        }
     }
 
     /// The blocks directly under the root, in order of execution.

@@ -56,16 +56,11 @@ extension TOPI {
         func row(_ y: PrimExpr) -> PrimExpr { y * strides[0] + kh.variable * dilation[0] }
         func column(_ x: PrimExpr) -> PrimExpr { x * strides[1] + kw.variable * dilation[1] }
         if depthwise {
-            // Every element is read a few times only, so that a padded copy would cost as much as the convolution: the
-            // windows at the borders are guarded instead, and loop partitioning leaves the others without guards.
             return try compute(shape, name: "conv", tag: Tag.depthwiseConv2dNCHWc, attrs: attrs) { i in
                 let at = [i[0], i[1], row(i[2]) - padding[0], column(i[3]) - padding[1], i[4]]
-                var value = data[at]
-                let inside = insideImage(at, padding, height: inH, width: inW)
-                if !inside.isEmpty {
-                    value = ifThenElse(
-                        intrinsic("likely", .bool, [conjunction(inside)]), value, const(0, data.dtype))
-                }
+                let value = guarded(
+                    data, at, axes: [2, 3], before: Array(padding[..<2]), after: Array(padding[2...]),
+                    value: const(0, data.dtype))
                 return reduceSum(
                     term(value, weight[i[1], imm(0), kh.variable, kw.variable, imm(0), i[4]]), [kh, kw])
             }
@@ -111,20 +106,9 @@ extension TOPI {
             var source = i
             source[2] = i[2] - padding[0]
             source[3] = i[3] - padding[1]
-            let inside = insideImage(source, padding, height: height, width: width)
+            let inside = inside(
+                data, source, axes: [2, 3], before: Array(padding[..<2]), after: Array(padding[2...]))
             return ifThenElse(conjunction(inside), data[source], const(0, data.dtype))
         }
-    }
-
-    /// The conditions under which indices of the data point into the image and not into its padding.
-    private static func insideImage(
-        _ at: [PrimExpr], _ padding: [Int], height: Int, width: Int
-    ) -> [PrimExpr] {
-        var inside: [PrimExpr] = []
-        if padding[0] > 0 { inside.append(at[2] .>= 0) }
-        if padding[2] > 0 { inside.append(at[2] .< height) }
-        if padding[1] > 0 { inside.append(at[3] .>= 0) }
-        if padding[3] > 0 { inside.append(at[3] .< width) }
-        return inside
     }
 }

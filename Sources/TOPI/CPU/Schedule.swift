@@ -98,7 +98,7 @@ final class CPUScheduler {
             }
         }
         for (_, name) in named where !done.contains(name) {
-            if let tail = try plain(name) { done.insert(tail) }
+            if let tail = try TOPI.scheduleBlock(&sch, name, options) { done.insert(tail) }
         }
     }
 
@@ -186,25 +186,5 @@ final class CPUScheduler {
         if size == axis.extent { return (outer: [], inner: [loop]) }
         let parts = try sch.split(loop, factors: [nil, size])
         return (outer: [parts[0]], inner: [parts[1]])
-    }
-
-    // MARK: Plain blocks
-
-    /// Schedules a block that is no anchor by the generic rules. Returns the name of a block that this settles too.
-    private func plain(_ name: String) throws -> String? {
-        let attempt = sch.copy()
-        do {
-            let block = try attempt.getBlock(name)
-            var tail: String?
-            if try attempt.get(block).iterVars.contains(where: { $0.iterType == .commReduce }) {
-                tail = try TOPI.scheduleReduce(attempt, block, options)
-            } else {
-                try TOPI.scheduleInjective(attempt, [block], options)
-            }
-            sch = attempt
-            return tail
-        } catch is ApusError {
-            return nil
-        }
     }
 }

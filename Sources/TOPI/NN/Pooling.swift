@@ -91,11 +91,10 @@ extension TOPI {
             ends.append(Swift.max(end, reach - extent - begins[k]))
         }
         let fill = kind == .max ? minValue(x.dtype) : const(0, x.dtype)
-        // Where a vector holds channels, windows at the borders are guarded: a padded copy would cost as much as the pooling, and
-        // loop partitioning leaves the other windows without guards.
-        let guarded = !positions.contains(x.rank - 1)
-        let padded =
-            guarded
+        // Where a vector holds channels, windows at the borders are guarded.
+        let isGuarded = !positions.contains(x.rank - 1)
+        let source =
+            isGuarded
             ? x
             : try padStage(
                 x, positions: positions, before: begins, after: ends, value: fill, name: "pool_pad")
@@ -109,20 +108,13 @@ extension TOPI {
         let name = kind == .max ? "max_pool\(n)d" : "pool_sum"
         let reduced = try compute(out, name: name, tag: Tag.pool, attrs: attrs) { i in
             var at = i
-            var inside: [PrimExpr] = []
             for (k, a) in positions.enumerated() {
                 at[a] = i[a] * p.strides[k] + axes[k].variable * p.dilation[k]
-                guard guarded else { continue }
-                if begins[k] > 0 {
-                    at[a] = at[a] - begins[k]
-                    inside.append(at[a] .>= 0)
-                }
-                if ends[k] > 0 { inside.append(at[a] .< x.shape[a]) }
+                if isGuarded { at[a] = at[a] - begins[k] }
             }
-            var value = padded[at]
-            if !inside.isEmpty {
-                value = ifThenElse(intrinsic("likely", .bool, [conjunction(inside)]), value, fill)
-            }
+            let value =
+                isGuarded
+                ? guarded(x, at, axes: positions, before: begins, after: ends, value: fill) : source[at]
             let e = asType(accumulator(of: x.dtype), value)
             return kind == .max ? reduceMax(e, axes) : reduceSum(e, axes)
         }

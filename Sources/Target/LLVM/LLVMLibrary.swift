@@ -29,8 +29,9 @@ enum LLVMLibrary {
         return "\(major).\(minor).\(patch)"
     }()
 
-    /// Gives the memory of the library's code and constants back to the system; what is used comes back from the file. Loading
-    /// the library touches some 50 MiB of it, relocations most of all, that are never needed again, and so do the initialisers of its options.
+    /// Gives the memory of LLVM's code and constants back to the system; what is used comes back from the file. Relocations and
+    /// the initialisers of its options have touched tens of MiB that are never needed again. (LLVM lies in the program
+    /// itself: breakpoints that a debugger wrote into its code before are lost.)
     static func forgetPages() { apus_llvm_forget_pages() }
 
     /// A message that LLVM hands over, as a String; frees it.
