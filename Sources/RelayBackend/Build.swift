@@ -116,7 +116,8 @@ public func relayPipeline(
             batch: question.batch, inChannels: question.inChannels, outChannels: question.outChannels,
             height: question.height, width: question.width, machine: target.machine)
     }
-    passes += [layout, fold, flattenRows, eliminateCommonSubexpr]
+    // Before the fold: a weight that many layers share is packed once.
+    passes += [layout, eliminateCommonSubexpr, fold, flattenRows, eliminateCommonSubexpr]
     if precision == .bf16 { passes.append(repeatWidening) }
     return Sequential("RelayPipeline", passes + [fuseOps, lowerTE(target)])
 }

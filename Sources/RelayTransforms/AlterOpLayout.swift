@@ -29,7 +29,7 @@ public func alterOpLayout(
     ) { function, _, _ in
         PackedOps.registerAll()
         var rewriter = LayoutRewriter(
-            block: channelBlock(of: function, lanes: lanes), lanes: lanes, winogradTile: winogradTile)
+            block: channelBlock(of: function.body, lanes: lanes), lanes: lanes, winogradTile: winogradTile)
         return try rewriter.run(function)
     }
 }
@@ -43,33 +43,6 @@ public struct WinogradQuestion: Sendable {
     public let height: Int
     public let width: Int
 }
-
-/// The block for which the convolutions of a function take the least time, surplus lanes included.
-private func channelBlock(of function: Relay.Function, lanes: Int) -> Int {
-    var best = lanes
-    var bestCost = Double.infinity
-    // Half vectors do half the work an instruction, of which wide vectors hide a part.
-    for (block, factor) in [(lanes, 1.0), (lanes / 2, lanes >= 16 ? 1.3 : 2.0)] where block >= 4 {
-        var cost = 0.0
-        for node in Relay.postOrder(function.body, intoFunctions: false) {
-            guard let call = node as? Relay.Call, (call.op as? Op)?.name == "nn.conv2d",
-                let weight = call.args[1].tensorType?.staticShape, weight.count == 4,
-                let output = call.tensorType?.staticShape, output.count == 4
-            else { continue }
-            let lanesUsed = Double(roundedUp(weight[0], block))
-            let work = (weight[1...] + output[2...]).reduce(lanesUsed) { $0 * Double($1) }
-            cost += work * factor
-        }
-        if cost < bestCost {
-            bestCost = cost
-            best = block
-        }
-    }
-    return best
-}
-
-/// The least multiple of `block` that is no less than `n`.
-private func roundedUp(_ n: Int, _ block: Int) -> Int { (n + block - 1) / block * block }
 
 private struct LayoutRewriter {
     /// Of values that are kept in blocks.
@@ -119,10 +92,16 @@ private struct LayoutRewriter {
     /// Whether windows over values in the plain layout pay for the way there and back: their steps are no vectors in it,
     /// and most lanes of the blocks would be channels.
     private func isWorthBlocks(_ pool: Relay.Call) -> Bool {
-        guard let type = pool.args[0].tensorType, let shape = type.staticShape, shape.count == 4,
-            Self.elements.contains(type.dtype), let window = pool.attrs.ints("pool_size")
+        guard let window = pool.attrs.ints("pool_size") else { return false }
+        return window.reduce(1, *) > 1 && fillsBlocks(pool)
+    }
+
+    /// Whether the channels of the operand are at least three quarters of whole blocks.
+    private func fillsBlocks(_ call: Relay.Call) -> Bool {
+        guard let type = call.args[0].tensorType, let shape = type.staticShape, shape.count == 4,
+            Self.elements.contains(type.dtype)
         else { return false }
-        return window.reduce(1, *) > 1 && 4 * shape[1] >= 3 * roundedUp(shape[1], block)
+        return 4 * shape[1] >= 3 * roundedUp(shape[1], block)
     }
 
     private mutating func plain(_ old: RelayExpr) throws -> RelayExpr {
@@ -222,6 +201,13 @@ private struct LayoutRewriter {
                 "reshape", [try padded(try plain(call.args[1]), [0: block])],
                 ["newshape": .ints([roundedUp(shape[0], block) / block, 1, 1, block])])
             return try Relay.call("add", [try blocked(call.args[0]), bias])
+        case "image.resize":
+            // Rows of an image are taken and mixed at uneven distances: only channels are vectors.
+            guard call.attrs.string("layout") == "NCHW", isBlocked(call.args[0]) || fillsBlocks(call)
+            else { return nil }
+            return try Relay.Call(
+                op, [try blocked(call.args[0])], call.attrs.setting("layout", .string(blockedLayout)),
+                span: call.span)
         case "nn.pad":
             // Around the image only, with one value.
             guard isBlocked(call.args[0]), let widths = call.attrs.ints("pad_width"), widths.count == 8,

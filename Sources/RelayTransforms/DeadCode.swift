@@ -80,11 +80,17 @@ private func valueNumberKey(_ node: RelayExpr) -> UInt64? {
         for f in tuple.fields { hasher.combine(ObjectIdentifier(f)) }
     case .constant:
         guard let constant = node as? Relay.Constant else { return nil }
-        // Hashing all of a large weight costs more than a missed merge of two of them.
-        guard constant.data.byteCount <= 4096 else { return nil }
         hasher.combine(constant.data.dtype)
         hasher.combine(constant.data.shape)
-        constant.data.withUnsafeBytes { hasher.combine(bytes: $0) }
+        // Of a large weight a few parts: whether two are equal is found by comparing them.
+        constant.data.withUnsafeBytes { bytes in
+            let part = 1024
+            if bytes.count <= 4 * part { return hasher.combine(bytes: bytes) }
+            for k in 0..<4 {
+                let begin = (bytes.count - part) / 3 * k
+                hasher.combine(bytes: UnsafeRawBufferPointer(rebasing: bytes[begin..<begin + part]))
+            }
+        }
     default: return nil
     }
     return UInt64(bitPattern: Int64(hasher.finalize()))

@@ -12,8 +12,9 @@ import ApusSupport
 /// - Transposed: each of the `stride` phases of the result is a convolution of its own; all of them are one convolution to
 ///   `O * stride * stride` channels, which then move into space. With `T = ceil(kernel / stride)`, along one axis:
 ///   `y[stride * m + a] = sum_t x[m - t] * weight[a + stride * t]`, less the padding at both ends.
-/// - Groups that do not fill vectors: as many together as do, with weights of 0 between them. Of one input channel and
-///   several output channels: the input channels repeated, depthwise.
+/// - Groups that do not fill blocks of channels: as many together as do, with weights of 0 between them. Of one input channel
+///   and several output channels: the input channels repeated, depthwise.
+/// - Taps that meet nothing but the zeros around the image (dilation wider than it): cut off.
 ///
 /// Leaves alone what has other layouts, shapes known only at run time, transposed ones with dilation or of three axes,
 /// and those of three axes with groups.
@@ -23,10 +24,17 @@ public func simplifyConvolution(lanes: Int) -> some Pass {
     FunctionPass<Relay.Function>(
         PassInfo("SimplifyConvolution", "convolutions become those of two axes and whole vectors", level: 2)
     ) { function, _, _ in
-        let simplifier = ConvolutionSimplifier(lanes: lanes)
-        let body = try Relay.rewrite(function.body) { _, node in
+        let flat = try Relay.rewrite(function.body) { _, node in
             guard let call = node as? Relay.Call else { return node }
-            return try simplifier.simplified(call) ?? node
+            return try ConvolutionSimplifier().simplified(call) ?? node
+        }
+        // How groups are put together depends on all convolutions: they have blocks of one size.
+        let simplifier = ConvolutionSimplifier(block: channelBlock(of: flat, lanes: lanes))
+        let body = try Relay.rewrite(flat) { _, node in
+            guard let call = node as? Relay.Call, call.opName == "nn.conv2d",
+                let geometry = Geometry(call, axes: 2, kernelOrder: "OI")
+            else { return node }
+            return try simplifier.grouped(call, geometry) ?? node
         }
         return body === function.body ? function : try function.with(body: body)
     }
@@ -70,7 +78,8 @@ private struct Geometry {
 }
 
 private struct ConvolutionSimplifier {
-    let lanes: Int
+    /// Channels in a block.
+    var block = 1
 
     func simplified(_ call: Relay.Call) throws -> RelayExpr? {
         switch call.opName {
@@ -78,7 +87,7 @@ private struct ConvolutionSimplifier {
         case "nn.conv1d_transpose":
             return try Geometry(call, axes: 1, kernelOrder: "IO").map { try widened(call, $0) }
         case "nn.conv2d":
-            return try Geometry(call, axes: 2, kernelOrder: "OI").flatMap { try grouped(call, $0) }
+            return try Geometry(call, axes: 2, kernelOrder: "OI").flatMap { try trimmed(call, $0) }
         case "nn.conv2d_transpose":
             return try Geometry(call, axes: 2, kernelOrder: "IO").flatMap { try transposed(call, $0) }
         case "nn.conv3d":
@@ -186,10 +195,46 @@ private struct ConvolutionSimplifier {
             try reshape(result, [n, depths, o, g.result[3], g.result[4]]), [0, 2, 1, 3, 4])
     }
 
+    // MARK: Taps
+
+    /// Without the rows and columns of taps at the ends of the kernel that lie outside the image for every element of the
+    /// result.
+    private func trimmed(_ call: Relay.Call, _ g: Geometry) throws -> RelayExpr? {
+        var padding = g.padding
+        var kept: [Range<Int>] = []
+        for axis in 0..<2 {
+            let (taps, extent, step) = (g.weight[2 + axis], g.data[2 + axis], g.strides[axis])
+            let last = (g.result[2 + axis] - 1) * step
+            /// Whether a tap meets the image somewhere: of the places it is at, `step` apart, one is inside.
+            func meets(_ tap: Int) -> Bool {
+                let first = tap * g.dilation[axis] - g.padding[axis]
+                let inside = first >= 0 ? first : first + (-first + step - 1) / step * step
+                return inside < extent && inside <= first + last
+            }
+            guard let low = (0..<taps).first(where: meets), let high = (0..<taps).last(where: meets) else {
+                return nil
+            }
+            padding[axis] -= low * g.dilation[axis]
+            padding[axis + 2] -= (taps - 1 - high) * g.dilation[axis]
+            kept.append(low..<high + 1)
+        }
+        let kernel = kept.map(\.count)
+        guard kernel != Array(g.kernel), padding.allSatisfy({ $0 >= 0 }) else { return nil }
+        let weight = try Relay.call(
+            "strided_slice", [call.args[1]],
+            [
+                "begin": .ints(kept.map(\.lowerBound)), "end": .ints(kept.map(\.upperBound)),
+                "strides": .ints([1, 1]), "axes": .ints([2, 3]),
+            ])
+        return try conv2d(
+            call.args[0], weight, channels: g.result[1], kernel: kernel, strides: g.strides, padding: padding,
+            dilation: zip(kernel, g.dilation).map { $0 == 1 ? 1 : $1 }, groups: g.groups, like: call)
+    }
+
     // MARK: Groups
 
-    private func grouped(_ call: Relay.Call, _ g: Geometry) throws -> RelayExpr? {
-        guard g.groups > 1 else { return nil }
+    func grouped(_ call: Relay.Call, _ g: Geometry) throws -> RelayExpr? {
+        guard g.groups > 1, let type = call.args[1].tensorType?.dtype else { return nil }
         let kernel = Array(g.kernel)
         if g.inputs == 1 {
             if g.outputs == 1 { return nil }
@@ -202,25 +247,35 @@ private struct ConvolutionSimplifier {
                 kernel: kernel, strides: g.strides, padding: g.padding, dilation: g.dilation,
                 groups: g.result[1], like: call)
         }
-        if g.inputs % lanes == 0 && g.outputs % lanes == 0 { return nil }
-        let fits = (2...max(2, min(g.groups, lanes))).first {
-            g.groups % $0 == 0 && g.inputs * $0 % lanes == 0 && g.outputs * $0 % lanes == 0
+        let plan = GroupPlan(groups: g.groups, inputs: g.inputs, outputs: g.outputs, block: block)
+        let together = plan.together
+        if together == 1 { return nil }
+        let count = plan.sets * together
+        func filledUp(_ x: RelayExpr, axis: Int, by surplus: Int) throws -> RelayExpr {
+            guard surplus > 0 else { return x }
+            var widths = [Int](repeating: 0, count: 8)
+            widths[2 * axis + 1] = surplus
+            return try Relay.call(
+                "nn.pad", [x, try Relay.scalar(0, x.tensorType?.dtype ?? type)], ["pad_width": .ints(widths)])
         }
-        // All groups as one, if they are few.
-        guard let together = fits ?? (g.groups <= 8 ? g.groups : nil),
-            let type = call.args[1].tensorType?.dtype
-        else { return nil }
+        let data = try filledUp(call.args[0], axis: 1, by: (count - g.groups) * g.inputs)
+        let all = try filledUp(call.args[1], axis: 0, by: (count - g.groups) * g.outputs)
         let area = kernel.reduce(1, *)
-        let each = try reshape(
-            call.args[1], [g.groups / together, together, g.outputs, 1, g.inputs * area])
+        let each = try reshape(all, [plan.sets, together, g.outputs, 1, g.inputs * area])
         let mask = try identity(together, type)
         let spread = try Relay.call(
             "multiply", [each, try reshape(mask, [1, together, 1, together, 1])])
         // [sets, group, output, group, input * tap]
-        let weight = try reshape(spread, [g.result[1], together * g.inputs] + kernel)
-        return try conv2d(
-            call.args[0], weight, channels: g.result[1], kernel: kernel, strides: g.strides,
-            padding: g.padding, dilation: g.dilation, groups: g.groups / together, like: call)
+        let weight = try reshape(spread, [count * g.outputs, together * g.inputs] + kernel)
+        let result = try conv2d(
+            data, weight, channels: count * g.outputs, kernel: kernel, strides: g.strides,
+            padding: g.padding, dilation: g.dilation, groups: plan.sets, like: call)
+        if count == g.groups { return result }
+        return try Relay.call(
+            "strided_slice", [result],
+            [
+                "begin": .ints([0]), "end": .ints([g.result[1]]), "strides": .ints([1]), "axes": .ints([1]),
+            ])
     }
 
     /// 1 on the diagonal, 0 elsewhere.

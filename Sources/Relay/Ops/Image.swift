@@ -97,14 +97,17 @@ extension Ops {
     }
 
     private static func resized(_ c: TypeContext) throws -> IRType {
-        let x = try c.tensor(0, .numeric, rank: 3...5)
+        let x = try c.tensor(0, .numeric, rank: 3...6)
         let layout = try Relay.Layout(c.attrs.string("layout") ?? "NCHW")
-        guard x.rank == layout.axes.count, !layout.isPacked else {
-            throw c.attributeError("layout", "does not have the operand's axes", expected: "\(x.rank) axes")
+        let n = layout.names.count - 2
+        guard x.rank == layout.axes.count, (1...3).contains(n),
+            layout.axes.allSatisfy({ $0.factor == nil || $0.name == "C" })
+        else {
+            throw c.attributeError(
+                "layout", "does not have the operand's axes", expected: "\(x.rank) axes, none cut but C")
         }
-        let order = ["NCW", "NCHW", "NCDHW"][x.rank - 3]
+        let order = ["NCW", "NCHW", "NCDHW"][n - 1]
         var e = try layout.logical(x.shape, order: order)
-        let n = x.rank - 2
         let size = try c.ints("size", count: n)
         for (name, count) in [("scales", n), ("roi", 2 * n)] {
             guard let values = c.attrs.floats(name) else { continue }

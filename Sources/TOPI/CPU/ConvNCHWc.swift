@@ -19,6 +19,8 @@ extension TOPI.Tag {
 extension TOPI {
     /// Annotation of a convolution over one axis of channels that lie in blocks of this size.
     static let channelBlock = "channel_block"
+    /// Annotation of a convolution in groups: how many blocks of channels of the result a group has.
+    static let groupBlocks = "group_blocks"
 
     /// 2-d convolution with channels in blocks.
     ///
@@ -83,7 +85,8 @@ extension TOPI {
         let icc = reduceAxis(w[1], name: "icc")
         let ici = reduceAxis(w[4], name: "ici")
         let outChunksPerGroup = w[0] / max(1, groups)
-        return try compute(shape, name: "conv", tag: Tag.conv2dNCHWc, attrs: attrs) { i in
+        let cut = groups == 1 ? attrs : attrs.setting(groupBlocks, .int(outChunksPerGroup))
+        return try compute(shape, name: "conv", tag: Tag.conv2dNCHWc, attrs: cut) { i in
             // The group of an output block decides which input blocks it sees.
             let chunk = groups == 1 ? icc.variable : floorDiv(i[1], outChunksPerGroup) * w[1] + icc.variable
             let value =

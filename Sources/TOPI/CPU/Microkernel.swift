@@ -134,16 +134,19 @@ struct Microkernel {
                 // A word of a pixel goes to all lanes by an instruction and a register of its own; numbers are operands in
                 // memory.
                 let isWords = try sch.get(block).reads.first?.buffer.dtype == .uint32
+                // Channels of one group only read the same data.
+                let together = try sch.get(block).annotations.int(TOPI.groupBlocks) ?? axes[1].extent
                 best = .convolution(
-                    pixels: row.extent, chunks: axes[1].extent,
+                    pixels: row.extent, chunks: together,
                     registers: scheduler.registers - (isWords ? 1 : 0), vectorBytes: last.extent * 4,
                     wholeOnly: image.isEmpty, multiplies: isWords ? scheduler.machine.fmaPorts : 1)
             }
             columnsFirst = best.columns > 1
             let channels = try scheduler.splitOff(axes[1], best.columns)
             let rows = try scheduler.splitOff(row, best.rows)
-            // Weights that fit the second-level cache are read again for each row, others once for all rows.
-            let rowsOutside = !depthwise && weightBytes() <= 1 << 18
+            let rowsOutside =
+                try !depthwise
+                && rowsComeFirst(images: axes[0].extent, rows: height.extent, columns: best.columns)
             outer = [axes[0].loop].compactMap { $0 }
             outer += rowsOutside ? image + channels.outer : channels.outer + image
             parallelCount = outer.count
@@ -304,13 +307,25 @@ struct Microkernel {
         return result
     }
 
-    private func weightBytes() -> Int {
-        guard let info = try? sch.get(block), info.reads.count == 2,
-            let shape = info.reads[1].buffer.staticShape
-        else { return 0 }
-        return shape.reduce(4) { a, b in
-            let (p, overflow) = a.multipliedReportingOverflow(by: b)
-            return overflow ? Int.max : p
+    /// Whether a convolution computes all channels of one row of the image before the next row, and not all rows of some
+    /// channels before the next channels: what takes fewer bytes from beyond the second-level cache. Weights that stay there
+    /// are read again for each row.
+    private func rowsComeFirst(images: Int, rows: Int, columns: Int) throws -> Bool {
+        let info = try sch.get(block)
+        let near = Double(scheduler.machine.l2Bytes / 4)
+        guard info.reads.count == 2, let weight = info.reads[1].buffer.staticShape,
+            let weights = bytes(info.reads[1].buffer)
+        else { return true }
+        if weights <= near { return true }
+        guard let data = bytes(info.reads[0].buffer).map({ $0 / Double(max(1, images)) }) else {
+            return false
         }
+        let passes = (info.annotations.int(TOPI.groupBlocks) ?? weight[0]) / max(1, columns)
+        return weights * Double(rows) < (data <= 2 * near ? 0 : data * Double(passes))
+    }
+
+    /// The size of a buffer; nil where it is not known.
+    private func bytes(_ buffer: Buffer) -> Double? {
+        buffer.staticShape?.reduce(Double(buffer.dtype.byteCount)) { $0 * Double($1) }
     }
 }

@@ -72,7 +72,9 @@ let resize: ONNXConverter = { c in
     let kept = (0..<rank).filter { !changed.contains($0) }
     let order = kept + changed
     let moved = try c.transpose(x, order)
-    let flat = try c.reshape(moved, [1, try c.product(kept.map { shape[$0] })] + changed.map { shape[$0] })
+    // A batch and a channel axis stay what they are: layouts know them.
+    let front = kept.count == 2 ? kept.map { shape[$0] } : [1, try c.product(kept.map { shape[$0] })]
+    let flat = try c.reshape(moved, front + changed.map { shape[$0] })
     var roi: AttrValue = .none
     if cropping {
         var begins: [Double] = []
