@@ -3,15 +3,15 @@ import ApusRelay
 
 /// How a convolution in groups becomes one whose groups are whole blocks of channels: `together` of them as one, with weights
 /// of 0 between them, and groups of zeros behind the last where they are no multiple.
-struct GroupPlan {
-    let together: Int
+package struct GroupPlan {
+    package let together: Int
     /// Groups of the result.
-    let sets: Int
+    package let sets: Int
     /// Multiply-adds at a pixel and a tap.
-    let work: Double
+    package let work: Double
 
     /// The plan of the least work; where the groups do not fill blocks, all of them may also be one.
-    init(groups: Int, inputs: Int, outputs: Int, block: Int) {
+    package init(groups: Int, inputs: Int, outputs: Int, block: Int) {
         func lanes(_ t: Int) -> Double { Double(t * inputs) * Double(roundedUp(t * outputs, block)) }
         // A block of them fills blocks, whatever their size.
         let fits = (1...block).first { $0 * inputs % block == 0 && $0 * outputs % block == 0 } ?? block

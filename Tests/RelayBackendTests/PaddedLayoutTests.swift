@@ -133,11 +133,24 @@ private struct Net {
         try expectAgreement(Relay.Function([x], Relay.Tuple([middle, try net.conv(middle, 19)])))
     }
 
-    @Test func groupsThatDoNotFillBlocks() throws {
+    /// Channels in, channels out and groups of a convolution between two others.
+    @Test(arguments: [(24, 36, 3), (104, 104, 13), (15, 20, 5), (56, 56, 7), (6, 6, 2)])
+    func groupsThatDoNotFillBlocks(_ c: (Int, Int, Int)) throws {
         var net = Net()
         let x = Relay.Var("x", shape: [1, 24, 6, 6])
-        let y = try net.conv(try net.conv(x, 24), 36, kernel: 3, groups: 3)
+        let y = try net.conv(try net.conv(x, c.0), c.1, kernel: 3, groups: c.2)
         try expectAgreement(Relay.Function([x], try net.conv(y, 8)))
+    }
+
+    /// Rows of channels in blocks taken and mixed; the surplus lanes of the last block stay out of the result.
+    @Test(arguments: ["nearest_neighbor", "linear", "cubic"], [(24, 13, 9), (40, 6, 20)])
+    func resampling(_ method: String, _ c: (Int, Int, Int)) throws {
+        var net = Net()
+        let x = Relay.Var("x", shape: [2, 3, 6, 7])
+        let y = try Relay.call(
+            "image.resize", [try net.relu(try net.conv(x, c.0))],
+            ["size": .ints([c.1, c.2]), "method": .string(method)])
+        try expectAgreement(Relay.Function([x], Relay.Tuple([y, try net.conv(y, 9, kernel: 3)])))
     }
 
     @Test func concatenations() throws {

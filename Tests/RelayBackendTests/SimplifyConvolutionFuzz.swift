@@ -18,7 +18,8 @@ import Testing
         while let seed = run.next() {
             var r = SeededRandom(seed: seed)
             let function = try Self.convolution(&r)
-            let simplified = try simplifyConvolution(lanes: 4).run(IRModule(function), PassContext())
+            let simplified = try simplifyConvolution(lanes: r.below(2) == 0 ? 4 : 8).run(
+                IRModule(function), PassContext())
             let new = try #require(simplified.function("main") as? Relay.Function)
             if new !== function { rewritten += 1 }
             var inputs: [NDArray] = []
@@ -55,15 +56,19 @@ import Testing
         for _ in 0..<axes {
             kernel.append(1 + r.below(4))
             strides.append(1 + r.below(3))
-            dilation.append(r.below(4) == 0 ? 2 : 1)
-            data.append(4 + r.below(4))
+            dilation.append([1, 1, 1, 2, 5, 9][r.below(6)])
+            data.append(1 + r.below(7))
             let window = dilation[dilation.count - 1] * (kernel[kernel.count - 1] - 1)
-            begins.append(r.below(min(window, 3) + 1))
-            ends.append(r.below(min(window, 3) + 1))
+            // With as much padding as the window is wide some taps may meet nothing else.
+            begins.append(r.below(3) == 0 ? window : r.below(min(window, 3) + 1))
+            ends.append(r.below(3) == 0 ? window : r.below(min(window, 3) + 1))
             extra.append(r.below(3))
         }
         // A window must fit.
-        for i in 0..<axes { data[2 + i] = max(data[2 + i], dilation[i] * (kernel[i] - 1) + 1) }
+        for i in 0..<axes {
+            let padding = isTransposed ? 0 : begins[i] + ends[i]
+            data[2 + i] = max(data[2 + i], dilation[i] * (kernel[i] - 1) + 1 - padding)
+        }
         var attrs: [(key: String, value: AttrValue)] = [
             (key: "kernel_size", value: .ints(kernel)), (key: "strides", value: .ints(strides)),
             (key: "dilation", value: .ints(dilation)), (key: "padding", value: .ints(begins + ends)),
