@@ -336,26 +336,71 @@ private struct LayoutRewriter {
         return try Relay.call("nn.contrib_conv2d_NCHWc", [data, packed], attrs: settings)
     }
 
+    // MARK: Winograd's method
+
     /// The tile with which to compute a convolution by Winograd's method, or nil.
     private func winogradTile(for call: Relay.Call, _ weight: [Int]) -> Int? {
         let attrs = call.attrs
+        let apart = attrs.ints("dilation") ?? [1, 1]
         guard weight[2] == 3, weight[3] == 3, weight[0] % block == 0, block == lanes,
-            attrs.ints("strides") ?? [1, 1] == [1, 1], attrs.ints("dilation") ?? [1, 1] == [1, 1],
+            attrs.ints("strides") ?? [1, 1] == [1, 1], apart.count == 2,
+            zip(attrs.ints("padding") ?? [], apart + apart).allSatisfy({ $0 % $1 == 0 }),
             let result = call.tensorType?.staticShape, !result.contains(0)
         else { return nil }
+        let height = (result[2] + apart[0] - 1) / apart[0]
+        let width = (result[3] + apart[1] - 1) / apart[1]
+        // Parts that are filled up by more than a quarter cost what the method saves.
+        guard 4 * height * apart[0] * width * apart[1] <= 5 * result[2] * result[3] else { return nil }
         return winogradTile(
             WinogradQuestion(
-                batch: result[0], inChannels: weight[1], outChannels: weight[0], height: result[2],
-                width: result[3]))
+                batch: result[0] * apart[0] * apart[1], inChannels: weight[1], outChannels: weight[0],
+                height: height, width: width))
     }
 
+    /// Taps `d` pixels apart see every d-th row and column of the image only: each of these parts is an image of its own,
+    /// convolved with taps side by side. Source: space-to-batch, as for dilated convolutions in TensorFlow.
     private mutating func winograd(_ call: Relay.Call, _ data: RelayExpr, _ tile: Int) throws -> RelayExpr {
         let panels = try Relay.call(
             "nn.contrib_conv2d_winograd_weight_transform", [try plain(call.args[1])],
             ["tile_size": .int(tile), "channel_block": .int(block)])
+        let apart = call.attrs.ints("dilation") ?? [1, 1]
+        let padding = zip(call.attrs.ints("padding") ?? [0, 0, 0, 0], apart + apart).map { $0 / $1 }
+        let result = try Relay.call(
+            "nn.contrib_conv2d_winograd_without_weight_transform", [try parts(of: data, apart), panels],
+            ["tile_size": .int(tile), "padding": .ints(padding)])
+        return try whole(from: result, apart, size: Array(call.tensorType?.staticShape?.dropFirst(2) ?? []))
+    }
+
+    /// An image in blocks as `apart[0] * apart[1]` images of every n-th row and column, with zeros at the end where they are
+    /// no multiple.
+    private func parts(of image: RelayExpr, _ apart: [Int]) throws -> RelayExpr {
+        if apart == [1, 1] { return image }
+        let e = try padded(image, [2: apart[0], 3: apart[1]])
+        guard let x = e.tensorType?.staticShape else { return image }
+        let (h, w) = (x[2] / apart[0], x[3] / apart[1])
+        let cut = try reshape(e, [x[0], x[1], h, apart[0], w, apart[1], x[4]])
+        let sorted = try Relay.call("transpose", [cut], ["axes": .ints([0, 3, 5, 1, 2, 4, 6])])
+        return try reshape(sorted, [x[0] * apart[0] * apart[1], x[1], h, w, x[4]])
+    }
+
+    /// The image of `size` pixels that `parts` made these of.
+    private func whole(from parts: RelayExpr, _ apart: [Int], size: [Int]) throws -> RelayExpr {
+        guard apart != [1, 1], let x = parts.tensorType?.staticShape, size.count == 2 else { return parts }
+        let n = x[0] / (apart[0] * apart[1])
+        let sorted = try reshape(parts, [n, apart[0], apart[1]] + x[1...])
+        let moved = try Relay.call("transpose", [sorted], ["axes": .ints([0, 3, 4, 1, 5, 2, 6])])
+        let all = [x[2] * apart[0], x[3] * apart[1]]
+        let image = try reshape(moved, [n, x[1]] + all + [x[4]])
+        if all == size { return image }
         return try Relay.call(
-            "nn.contrib_conv2d_winograd_without_weight_transform", [data, panels],
-            ["tile_size": .int(tile), "padding": call.attrs["padding"] ?? .ints([0, 0, 0, 0])])
+            "strided_slice", [image],
+            [
+                "begin": .ints([0, 0]), "end": .ints(size), "strides": .ints([1, 1]), "axes": .ints([2, 3]),
+            ])
+    }
+
+    private func reshape(_ e: RelayExpr, _ shape: [Int]) throws -> RelayExpr {
+        try Relay.call("reshape", [e], ["newshape": .ints(shape)])
     }
 
     // MARK: Matrix products

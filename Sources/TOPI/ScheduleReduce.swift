@@ -25,7 +25,8 @@ extension TOPI {
         guard spatial.count + reduce.count == loops.count, !reduce.isEmpty else { return nil }
         let work = product(info.iterVars.map { $0.dom.extent.asInt })
         let width = vectorWidth(info, options)
-        if let partial = try partialSums(sch, block, width) {
+        let acrossRows = strides(info, width)
+        if !acrossRows, let partial = try partialSums(sch, block, width) {
             let row: LoopRV
             // Loops of the block were made anew, without those of one iteration; the last one is over the partial results.
             let fresh = try sch.getLoops(block)
@@ -48,7 +49,7 @@ extension TOPI {
         }
         let steps =
             product(info.iterVars.map { $0.iterType == .commReduce ? $0.dom.extent.asInt : 1 }) ?? Int.max
-        if extent % width != 0 && steps <= 64 {
+        if extent % width != 0 && steps <= 64 && !acrossRows {
             // LLVM unrolls a small window and vectorises around it, tail included.
             try parallelise(sch, spatial, work: work, options)
             return nil
@@ -126,6 +127,22 @@ extension TOPI {
         return info.reads.contains { r in
             r.region.contains { mentions($0.min, reduced) }
                 && (r.region.last.map { movesByOne($0.min, v) } ?? false)
+        }
+    }
+
+    /// Whether an operand lies contiguous along the last spatial axis and not along the last reduction axis, as the right one
+    /// of a matrix product: partial sums would gather its elements from as many rows.
+    private static func strides(_ info: Block, _ width: Int) -> Bool {
+        guard let v = info.iterVars.last(where: { $0.iterType == .commReduce })?.variable,
+            let across = info.iterVars.last(where: { $0.iterType == .dataParallel }),
+            let extent = across.dom.extent.asInt, extent >= width
+        else { return false }
+        return info.reads.contains { r in
+            guard let last = r.region.last, !mentions(last.min, [v]), movesByOne(last.min, across.variable)
+            else {
+                return false
+            }
+            return r.region.dropLast().contains { mentions($0.min, [v]) }
         }
     }
 

@@ -41,6 +41,36 @@ import Testing
         Shape(channels: 32, outputs: 16, height: 8, width: 40, tile: 4),
     ]
 
+    /// Taps apart: images, height and width, how far apart, padding; whether the method is used.
+    static let dilated: [(Int, [Int], [Int], [Int], Bool)] = [
+        (1, [12, 12], [2, 2], [2, 2, 2, 2], true), (2, [13, 15], [2, 3], [2, 3, 2, 3], true),
+        (1, [20, 9], [4, 1], [0, 1, 4, 1], true), (1, [17, 16], [3, 3], [3, 0, 0, 6], true),
+        // Padding that is no multiple; parts that would be mostly filling.
+        (1, [12, 12], [2, 2], [1, 1, 1, 1], false), (1, [14, 14], [12, 12], [12, 12, 12, 12], false),
+    ]
+
+    @Test(arguments: dilated)
+    func tapsApart(_ c: (Int, [Int], [Int], [Int], Bool)) throws {
+        let x = Relay.Var("x", shape: [c.0, 16] + c.1)
+        let weight = NDArray.random(shape: [32, 16, 3, 3], seed: 3)
+        let plain = try Relay.call(
+            "nn.conv2d", [x, Relay.Constant(weight)],
+            [
+                "kernel_size": .ints([3, 3]), "channels": 32, "padding": .ints(c.3), "dilation": .ints(c.2),
+                "strides": .ints([1, 1]),
+            ])
+        let function = Relay.Function([x], plain)
+        let altered = try alterOpLayout(lanes: 16) { _ in 4 }.run(IRModule(function), PassContext())
+        let new = try #require(altered.function("main") as? Relay.Function)
+        let names = Relay.postOrder(new.body, intoFunctions: false).compactMap { ($0 as? Relay.Call)?.opName }
+        #expect(names.contains("nn.contrib_conv2d_winograd_without_weight_transform") == c.4)
+        let data = NDArray.random(shape: [c.0, 16] + c.1, seed: 5)
+        let expected = try interpret(function, [data], target: .host)[0]
+        let actual = try interpret(new, [data], target: .host)[0]
+        #expect(actual.shape == expected.shape)
+        #expect(zip(try actual.toDoubles(), try expected.toDoubles()).allSatisfy { abs($0 - $1) <= 1e-4 })
+    }
+
     @Test(arguments: shapes)
     func agreesWithTheSum(_ s: Shape) throws {
         let block = 16

@@ -25,9 +25,11 @@ struct RegisterTile {
     /// The tile of a matrix product of `rows` rows and `panels` vectors of columns that takes the fewest cycles, the rows that
     /// are left over at the end included: rows need not be whole tiles, columns must.
     ///
-    /// - Parameter wholeRows: whether the tile must divide the rows.
+    /// - Parameters:
+    ///   - wholeRows: whether the tile must divide the rows.
+    ///   - most: rows of the tile, at most.
     static func forMatrix(
-        rows: Int, panels: Int, vectorBytes: Int, machine: Machine, wholeRows: Bool = false
+        rows: Int, panels: Int, vectorBytes: Int, machine: Machine, wholeRows: Bool = false, most: Int = .max
     ) -> RegisterTile {
         func cycles(_ r: Int, _ c: Int) -> Double {
             RegisterTile(rows: r, columns: c).cycles(vectorBytes: vectorBytes, machine: machine)
@@ -36,7 +38,7 @@ struct RegisterTile {
         var best = RegisterTile(rows: 1, columns: 1)
         var bestCost = Double.infinity
         for c in 1...max(1, min(panels, registers - 2)) where panels % c == 0 {
-            for r in 1...max(1, min(rows, registers - 2)) where !wholeRows || rows % r == 0 {
+            for r in 1...max(1, min(rows, registers - 2, most)) where !wholeRows || rows % r == 0 {
                 // With one row the vectors are operands in memory and need no register.
                 guard r == 1 ? c + 1 <= registers : r * c + c + 1 <= registers else { continue }
                 let whole = Double(rows / r) * cycles(r, c) + cycles(rows % r, c)
@@ -169,9 +171,18 @@ struct Microkernel {
                 throw ApusError("TOPI030", "the result is not whole vectors wide", actual: "\(all)")
             }
             let row = axes.count >= 2 ? axes[axes.count - 2] : CPUScheduler.Axis(loop: nil, extent: 1)
-            let best = RegisterTile.forMatrix(
-                rows: row.extent, panels: all / lanes, vectorBytes: lanes * 4, machine: scheduler.machine)
-            try spreadRows(row.extent, best, passes: all / lanes / best.columns, lanes)
+            func registers(_ most: Int) -> RegisterTile {
+                .forMatrix(
+                    rows: row.extent, panels: all / lanes, vectorBytes: lanes * 4, machine: scheduler.machine,
+                    most: most)
+            }
+            var best = registers(.max)
+            let together = try rowsTogether(row.extent)
+            if try !spreadRows(row.extent, best, passes: all / lanes / best.columns, lanes),
+                best.rows > together
+            {
+                best = registers(together)
+            }
             let columns = try sch.split(vector, factors: [nil, best.columns, lanes])
             let rows = try scheduler.splitOff(row, best.rows)
             let stack = axes.dropLast(2)
@@ -218,19 +229,45 @@ struct Microkernel {
     /// Copies an operand whose rows lie a multiple of a page apart to rows that do not: those of one tile would all lie in the
     /// same set of the first-level cache and push each other out at each step. (Half a page apart they share two sets, whose
     /// eight ways hold them: measured, the copy costs more.) Pays where the copy is read for many columns.
-    private func spreadRows(_ rows: Int, _ tile: RegisterTile, passes: Int, _ lanes: Int) throws {
-        let info = try sch.get(block)
-        guard tile.rows > 4, rows >= 4 * tile.rows, passes >= 8, let operand = info.reads.first?.buffer,
-            let shape = operand.staticShape, shape.count >= 2, info.reads.count == 2,
-            shape[shape.count - 2] == rows, shape[shape.count - 1] * 4 % 4096 == 0
-        else { return }
+    ///
+    /// - Returns: whether it did.
+    private func spreadRows(_ rows: Int, _ tile: RegisterTile, passes: Int, _ lanes: Int) throws -> Bool {
+        guard tile.rows > 4, rows >= 4 * tile.rows, passes >= 8, let shape = try leftRows(rows),
+            shape[shape.count - 1] * 4 % Self.pageBytes == 0
+        else { return false }
         let copy = try sch.cacheRead(block, 0, "global")
         try sch.storageAlign(copy, writeIndex: 0, axis: shape.count - 2, factor: 2 * lanes, offset: lanes)
         let loops = try sch.getLoops(copy)
-        guard let last = loops.last else { return }
+        guard let last = loops.last else { return true }
         let parts = try sch.split(last, factors: [nil, lanes])
         try sch.vectorize(parts[1])
         try scheduler.parallelise(Array(loops.dropLast()), work: shape.reduce(1, *))
+        return true
+    }
+
+    /// Addresses this far apart lie in the same set of a first-level cache: its sets are found before addresses are
+    /// translated, so that one way of it is a page.
+    private static let pageBytes = 4096
+
+    /// How many rows of the left operand stay in the first-level cache side by side, as far apart as they are.
+    private func rowsTogether(_ rows: Int) throws -> Int {
+        guard let depth = try leftRows(rows)?.last else { return .max }
+        let line = scheduler.machine.cacheLineBytes
+        let sets = Self.pageBytes / line
+        // Rows that are no whole lines apart, or an odd number of lines, lie in sets of their own sooner or later.
+        let (lines, rest) = (depth * 4).quotientAndRemainder(dividingBy: line)
+        var (a, b) = (rest == 0 ? lines : 1, sets)
+        while b != 0 { (a, b) = (b, a % b) }
+        return max(1, scheduler.machine.l1Bytes / Self.pageBytes) * (sets / a)
+    }
+
+    /// The shape of the left operand where its rows are those of the product and its last axis is reduced.
+    private func leftRows(_ rows: Int) throws -> [Int]? {
+        let info = try sch.get(block)
+        guard info.reads.count == 2, let shape = info.reads.first?.buffer.staticShape, shape.count >= 2,
+            shape[shape.count - 2] == rows
+        else { return nil }
+        return shape
     }
 
     /// How many tiles of `height` rows share a pass over the columns, where their operand is too large to stay in a quarter of
