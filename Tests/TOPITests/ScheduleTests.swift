@@ -202,4 +202,17 @@ import Testing
             expectClose(try Arr(y), try Arr(results[0]), 1e-5, "\(scheduled)", #_sourceLocation)
         }
     }
+
+    /// Rows, their length, and the rows of the tile: half a page apart two sets hold eight each, a page apart one does, which
+    /// few rows do not pay to copy; others lie apart. A line as long as two pages leaves one set.
+    @Test(arguments: [(50, 512, 5), (50, 480, 30), (32, 2048, 5), (50, 513, 30)])
+    func rowsThatCollide(_ c: (Int, Int, Int)) throws {
+        let places = [placeholder([c.0, c.1], name: "a"), placeholder([5, c.1, 16], name: "b")]
+        let plain = try createPrimFunc(places + [try TOPI.densePack(places[0], places[1])])
+        let machine = "llvm -vector-bytes=64 -vector-registers=32 -fma-ports=1 -fma-latency=4 -l1-bytes=32768"
+        let scheduled = try TOPI.schedule(plain, target: try Target("\(machine) -cache-line-bytes=64"))
+        #expect("\(scheduled)".contains("T.unroll(\(c.2))"), "\(scheduled)")
+        let odd = try TOPI.schedule(plain, target: try Target("\(machine) -cache-line-bytes=8192"))
+        #expect("\(odd)".contains("_update"))
+    }
 }

@@ -253,7 +253,7 @@ struct Microkernel {
     private func rowsTogether(_ rows: Int) throws -> Int {
         guard let depth = try leftRows(rows)?.last else { return .max }
         let line = scheduler.machine.cacheLineBytes
-        let sets = Self.pageBytes / line
+        let sets = max(1, Self.pageBytes / line)
         // Rows that are no whole lines apart, or an odd number of lines, lie in sets of their own sooner or later.
         let (lines, rest) = (depth * 4).quotientAndRemainder(dividingBy: line)
         var (a, b) = (rest == 0 ? lines : 1, sets)
