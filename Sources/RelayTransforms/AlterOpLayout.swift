@@ -345,12 +345,15 @@ private struct LayoutRewriter {
         guard weight[2] == 3, weight[3] == 3, weight[0] % block == 0, block == lanes,
             attrs.ints("strides") ?? [1, 1] == [1, 1], apart.count == 2,
             zip(attrs.ints("padding") ?? [], apart + apart).allSatisfy({ $0 % $1 == 0 }),
-            let result = call.tensorType?.staticShape, !result.contains(0)
+            let result = call.tensorType?.staticShape, !result.contains(0), apart[0] <= result[2],
+            apart[1] <= result[3]
         else { return nil }
         let height = (result[2] + apart[0] - 1) / apart[0]
         let width = (result[3] + apart[1] - 1) / apart[1]
         // Parts that are filled up by more than a quarter cost what the method saves.
-        guard 4 * height * apart[0] * width * apart[1] <= 5 * result[2] * result[3] else { return nil }
+        let filled =
+            Double(height * apart[0]) / Double(result[2]) * (Double(width * apart[1]) / Double(result[3]))
+        guard filled <= 1.25 else { return nil }
         return winogradTile(
             WinogradQuestion(
                 batch: result[0] * apart[0] * apart[1], inChannels: weight[1], outChannels: weight[0],
@@ -379,7 +382,7 @@ private struct LayoutRewriter {
         guard let x = e.tensorType?.staticShape else { return image }
         let (h, w) = (x[2] / apart[0], x[3] / apart[1])
         let cut = try reshape(e, [x[0], x[1], h, apart[0], w, apart[1], x[4]])
-        let sorted = try Relay.call("transpose", [cut], ["axes": .ints([0, 3, 5, 1, 2, 4, 6])])
+        let sorted = try transpose(cut, [0, 3, 5, 1, 2, 4, 6])
         return try reshape(sorted, [x[0] * apart[0] * apart[1], x[1], h, w, x[4]])
     }
 
@@ -388,7 +391,7 @@ private struct LayoutRewriter {
         guard apart != [1, 1], let x = parts.tensorType?.staticShape, size.count == 2 else { return parts }
         let n = x[0] / (apart[0] * apart[1])
         let sorted = try reshape(parts, [n, apart[0], apart[1]] + x[1...])
-        let moved = try Relay.call("transpose", [sorted], ["axes": .ints([0, 3, 4, 1, 5, 2, 6])])
+        let moved = try transpose(sorted, [0, 3, 4, 1, 5, 2, 6])
         let all = [x[2] * apart[0], x[3] * apart[1]]
         let image = try reshape(moved, [n, x[1]] + all + [x[4]])
         if all == size { return image }
@@ -397,10 +400,6 @@ private struct LayoutRewriter {
             [
                 "begin": .ints([0, 0]), "end": .ints(size), "strides": .ints([1, 1]), "axes": .ints([2, 3]),
             ])
-    }
-
-    private func reshape(_ e: RelayExpr, _ shape: [Int]) throws -> RelayExpr {
-        try Relay.call("reshape", [e], ["newshape": .ints(shape)])
     }
 
     // MARK: Matrix products

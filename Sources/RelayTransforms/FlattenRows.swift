@@ -62,10 +62,6 @@ private struct RowFlattener {
         return result
     }
 
-    private func reshape(_ e: RelayExpr, _ shape: [Int]) throws -> RelayExpr {
-        try Relay.call("reshape", [e], ["newshape": .ints(shape)])
-    }
-
     // MARK: Operators
 
     /// The shape of a value whose rows take more than one axis, and are some.

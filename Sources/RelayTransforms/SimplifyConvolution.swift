@@ -29,12 +29,12 @@ public func simplifyConvolution(lanes: Int) -> some Pass {
             return try ConvolutionSimplifier().simplified(call) ?? node
         }
         // How groups are put together depends on all convolutions: they have blocks of one size.
-        let simplifier = ConvolutionSimplifier(block: channelBlock(of: flat, lanes: lanes))
+        let block = channelBlock(of: flat, lanes: lanes)
         let body = try Relay.rewrite(flat) { _, node in
             guard let call = node as? Relay.Call, call.opName == "nn.conv2d",
                 let geometry = Geometry(call, axes: 2, kernelOrder: "OI")
             else { return node }
-            return try simplifier.grouped(call, geometry) ?? node
+            return try ConvolutionSimplifier().grouped(call, geometry, block: block) ?? node
         }
         return body === function.body ? function : try function.with(body: body)
     }
@@ -78,9 +78,6 @@ private struct Geometry {
 }
 
 private struct ConvolutionSimplifier {
-    /// Channels in a block.
-    var block = 1
-
     func simplified(_ call: Relay.Call) throws -> RelayExpr? {
         switch call.opName {
         case "nn.conv1d": return try Geometry(call, axes: 1, kernelOrder: "OI").map { try widened(call, $0) }
@@ -110,14 +107,6 @@ private struct ConvolutionSimplifier {
         if let type = call.attrs.dtype("out_dtype") { attrs.append((key: "out_dtype", value: .dtype(type))) }
         let new = try Relay.call("nn.conv2d", [data, weight], attrs: Attrs(attrs), span: call.span)
         return try simplified(new) ?? new
-    }
-
-    private func reshape(_ x: RelayExpr, _ shape: [Int]) throws -> RelayExpr {
-        try Relay.call("reshape", [x], ["newshape": .ints(shape)])
-    }
-
-    private func transpose(_ x: RelayExpr, _ axes: [Int]) throws -> RelayExpr {
-        try Relay.call("transpose", [x], ["axes": .ints(axes)])
     }
 
     // MARK: One axis
@@ -233,7 +222,8 @@ private struct ConvolutionSimplifier {
 
     // MARK: Groups
 
-    func grouped(_ call: Relay.Call, _ g: Geometry) throws -> RelayExpr? {
+    /// - Parameter block: channels in a block.
+    func grouped(_ call: Relay.Call, _ g: Geometry, block: Int) throws -> RelayExpr? {
         guard g.groups > 1, let type = call.args[1].tensorType?.dtype else { return nil }
         let kernel = Array(g.kernel)
         if g.inputs == 1 {

@@ -49,6 +49,22 @@ import Testing
         (1, [12, 12], [2, 2], [1, 1, 1, 1], false), (1, [14, 14], [12, 12], [12, 12, 12, 12], false),
     ]
 
+    /// Taps so far apart that the number of parts of the image fits no integer.
+    @Test func tapsFarApart() throws {
+        let far = 1 << 39
+        let x = Relay.Var("x", shape: [1, 16, 4, 4])
+        let weight = NDArray.random(shape: [16, 16, 3, 3], seed: 3)
+        let plain = try Relay.call(
+            "nn.conv2d", [x, Relay.Constant(weight)],
+            [
+                "kernel_size": .ints([3, 3]), "channels": 16, "padding": .ints([far, far, far, far]),
+                "dilation": .ints([far, far]), "strides": .ints([1, 1]),
+            ])
+        #expect(throws: ApusError.self) {
+            try alterOpLayout(lanes: 16) { _ in 4 }.run(IRModule(Relay.Function([x], plain)), PassContext())
+        }
+    }
+
     @Test(arguments: dilated)
     func tapsApart(_ c: (Int, [Int], [Int], [Int], Bool)) throws {
         let x = Relay.Var("x", shape: [c.0, 16] + c.1)

@@ -254,11 +254,10 @@ struct Microkernel {
         guard let depth = try leftRows(rows)?.last else { return .max }
         let line = scheduler.machine.cacheLineBytes
         let sets = max(1, Self.pageBytes / line)
-        // Rows that are no whole lines apart, or an odd number of lines, lie in sets of their own sooner or later.
+        // Rows that are no whole lines apart lie in sets of their own sooner or later.
         let (lines, rest) = (depth * 4).quotientAndRemainder(dividingBy: line)
-        var (a, b) = (rest == 0 ? lines : 1, sets)
-        while b != 0 { (a, b) = (b, a % b) }
-        return max(1, scheduler.machine.l1Bytes / Self.pageBytes) * (sets / a)
+        let distinct = rest != 0 ? sets : (1...sets).first { $0 * lines % sets == 0 } ?? sets
+        return max(1, scheduler.machine.l1Bytes / Self.pageBytes) * distinct
     }
 
     /// The shape of the left operand where its rows are those of the product and its last axis is reduced.
